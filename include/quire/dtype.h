@@ -1,0 +1,41 @@
+/* Number formats: of weights in files and of keys and values in a book.
+ *
+ * A row of n numbers is stored as n / block_elements blocks of block_bytes each. Q8_0 is 32 int8 with one half-precision
+ * scale (34 bytes), Q4_0 is 32 four-bit integers with one half-precision scale (18 bytes); both as GGUF defines them. */
+#ifndef QUIRE_DTYPE_H
+#define QUIRE_DTYPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum quire_dtype {
+    QUIRE_DTYPE_F32,
+    QUIRE_DTYPE_F16,
+    QUIRE_DTYPE_BF16,
+    QUIRE_DTYPE_Q8_0,
+    QUIRE_DTYPE_Q4_0,
+    QUIRE_DTYPE_COUNT
+} quire_dtype;
+
+/* "f32", "f16", "bf16", "q8_0", "q4_0". Static storage. */
+QUIRE_API const char *quire_dtype_name(quire_dtype type);
+
+/* Numbers in a block: 1 or 32. */
+QUIRE_API uint32_t quire_dtype_block_elements(quire_dtype type);
+
+/* Bytes of a block. */
+QUIRE_API uint32_t quire_dtype_block_bytes(quire_dtype type);
+
+/* The type named (case does not matter). Errors: QUIRE_ERR_USAGE, with the names that exist. */
+QUIRE_API quire_status quire_dtype_parse(quire_dtype *out, const char *name, quire_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,131 @@
+/* The engine and the books it reads.
+ *
+ * An engine is a model made ready to compute: threads, kernels, memory plan, KV store. A book is one token sequence read
+ * by an engine: its keys and values (memory-mapped, in the store or in unlinked temporary files), and the logits after
+ * its last token.
+ *
+ *     quire_engine_open(&engine, model, &options, &err);
+ *     quire_book_open(&book, engine, &err);
+ *     quire_book_read(book, ids, n_ids, &err);              prefill: what the store holds is reused
+ *     while (...) {
+ *         quire_sampler_pick(sampler, quire_book_logits(book), &id, &err);
+ *         quire_book_append(book, id, &err);                 decode
+ *     }
+ *     quire_book_close(book); quire_engine_close(engine);
+ *
+ * One book is open per engine at a time. An engine and its book are used from one thread; quire_engine_cancel may be
+ * called from any thread and from a signal handler. */
+#ifndef QUIRE_ENGINE_H
+#define QUIRE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dtype.h"
+#include "error.h"
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct quire_engine quire_engine;
+typedef struct quire_book quire_book;
+
+typedef struct quire_progress {
+    bool is_decode;
+    uint64_t n_tokens;       /* of the text: read (prefill) or written (decode) so far, counted in whole-stack tokens */
+    uint64_t n_tokens_total; /* to be read, reused ones included */
+    double work_done;        /* 0..1 of the prefill, weighted by arithmetic: attention grows with the square */
+    uint32_t layer;          /* the layer at work */
+    uint32_t n_layers;
+} quire_progress;
+
+/* Called now and then from the thread that called the engine. Return nonzero to stop (CANCELLED). */
+typedef int (*quire_progress_fn)(void *user, const quire_progress *progress);
+
+/* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first token
+ * of a text has none), in order. Only tokens computed now are reported, not those reused from the store. */
+typedef void (*quire_logprobs_fn)(void *user, uint64_t first, const int32_t *ids, const float *logprobs, size_t n);
+
+typedef struct quire_engine_options {
+    uint64_t memory_bytes;  /* budget for weights, activations and KV together; 0: three quarters of what is available */
+    const char *store_path; /* the KV store's folder, made if missing; NULL: nothing is kept */
+    const char *spill_path; /* where KV goes when there is no store; NULL: $TMPDIR or /var/tmp */
+    bool no_reuse;          /* do not look for what the store already holds */
+    quire_dtype kv_type;    /* F32, F16 or BF16 */
+    uint32_t chunk_tokens;  /* tokens that go through one layer together; 0: 512 */
+    uint32_t span_tokens;   /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
+    uint32_t n_threads;     /* 0: the processors that this process may use */
+    const char *isa;        /* "ref", "base", "avx2", "avx512"; NULL: QUIRE_ISA, else the best that runs here */
+    quire_progress_fn progress;
+    quire_logprobs_fn logprobs;
+    void *user; /* for both */
+} quire_engine_options;
+
+/* bf16 KV and zeros. */
+QUIRE_API quire_engine_options quire_engine_defaults(void);
+
+/* What reading n_tokens and writing n_new more takes. */
+typedef struct quire_plan {
+    uint64_t n_tokens;
+    uint64_t n_new;
+    uint64_t memory_bytes;     /* expected peak of resident memory */
+    uint64_t budget_bytes;     /* what it was planned against */
+    uint64_t least_bytes;      /* the smallest budget that would do */
+    uint64_t weight_bytes;     /* of which: weights resident at once */
+    uint64_t activation_bytes; /* of which: residual stream, chunk buffers, unpacked weights */
+    uint64_t kv_bytes;         /* of which: keys and values resident at once */
+    uint64_t disk_bytes;       /* keys and values on disk */
+    uint32_t chunk_tokens;
+    uint32_t span_tokens;
+} quire_plan;
+
+/* Errors: USAGE; UNSUPPORTED (ISA not available here); IO and NO_SPACE (store); NO_MEMORY. The model must outlive the
+ * engine; strings in opts are copied. */
+QUIRE_API quire_status quire_engine_open(quire_engine **out, const quire_model *model, const quire_engine_options *opts,
+                                         quire_error *err);
+QUIRE_API void quire_engine_close(quire_engine *engine);
+
+/* Asks the running call to stop; it returns CANCELLED within a second. Async-signal-safe. The request holds until the
+ * engine has returned CANCELLED once. */
+QUIRE_API void quire_engine_cancel(quire_engine *engine);
+
+/* What a text would take under this engine's options. Errors: NO_MEMORY when the budget is below least_bytes (*out is
+ * filled in all the same), USAGE when learned positions end before n_tokens + n_new. */
+QUIRE_API quire_status quire_engine_plan(const quire_engine *engine, uint64_t n_tokens, uint64_t n_new, quire_plan *out,
+                                         quire_error *err);
+
+QUIRE_API const char *quire_engine_isa(const quire_engine *engine);
+QUIRE_API uint32_t quire_engine_n_threads(const quire_engine *engine);
+
+/* An empty book. Errors: NO_MEMORY, USAGE (another book is open). */
+QUIRE_API quire_status quire_book_open(quire_book **out, quire_engine *engine, quire_error *err);
+
+/* Keeps what was read in the store, drops what was only appended, and frees. NULL is fine. */
+QUIRE_API void quire_book_close(quire_book *book);
+
+/* Reads ids[0..n) as the book's text: takes from the store the longest beginning that it holds, computes the rest and
+ * keeps it there. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them).
+ * Errors: CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (budget),
+ * NO_SPACE (known before the work starts where the file system says so), IO, BUSY, NUMERIC (with layer and position),
+ * USAGE (no tokens, an id outside the vocabulary). */
+QUIRE_API quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
+
+/* Decodes one token: the logits are then those after it. Appended tokens branch off the text: the stored book does not
+ * change. Errors as quire_book_read, and USAGE when n_new tokens have been appended already. */
+QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err);
+
+/* [vocab_size] logits after the last token, logit_scale applied. Valid until the next call on the book. NULL before the
+ * first read. */
+QUIRE_API const float *quire_book_logits(const quire_book *book);
+
+QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */
+QUIRE_API uint64_t quire_book_n_reused(const quire_book *book); /* of these, taken from the store */
+QUIRE_API uint64_t quire_book_disk_bytes(const quire_book *book); /* written for this book by this run */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

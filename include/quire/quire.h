@@ -1,0 +1,30 @@
+/* Quire: a long-context document processor for MPT language models. This header includes all the others. */
+#ifndef QUIRE_H
+#define QUIRE_H
+
+#include "dtype.h"
+#include "engine.h"
+#include "error.h"
+#include "model.h"
+#include "prompt.h"
+#include "reader.h"
+#include "sampler.h"
+#include "stop.h"
+#include "tokenizer.h"
+
+#define QUIRE_VERSION_MAJOR 0
+#define QUIRE_VERSION_MINOR 1
+#define QUIRE_VERSION_PATCH 0
+#define QUIRE_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The version of the library that is linked, as QUIRE_VERSION is of the headers. */
+QUIRE_API const char *quire_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

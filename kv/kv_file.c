@@ -1,0 +1,215 @@
+#include "kv/kv_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+
+static quire_status fail_errno(quire_error *err, const char *what, const char *path)
+{
+    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot %s '%s': %s", what, path,
+                      strerror(errno));
+}
+
+void kv_path(char path[KV_PATH_SIZE], const char *folder, const char *name, ...)
+{
+    va_list args;
+    va_start(args, name);
+    int n = snprintf(path, KV_PATH_SIZE, "%s/", folder);
+    vsnprintf(path + n, (size_t)(KV_PATH_SIZE - n), name, args);
+    va_end(args);
+}
+
+static int open_patiently(const char *path, int flags)
+{
+    int fd;
+    do
+        fd = sys.open(path, flags | O_CLOEXEC, 0600);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+quire_status kv_file_open(int *fd, const char *path, int flags, bool *is_missing, quire_error *err)
+{
+    int opened = open_patiently(path, flags);
+    if (is_missing)
+        *is_missing = opened < 0 && errno == ENOENT;
+    if (opened < 0)
+        return fail_errno(err, flags & O_CREAT ? "make" : "open", path);
+    *fd = opened;
+    return QUIRE_OK;
+}
+
+quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err)
+{
+    int opened = open_patiently(folder, O_TMPFILE | O_RDWR);
+    /* Some file systems have no nameless files, and old kernels take the flag for O_DIRECTORY: make one with a name and
+     * take the name away. */
+    if (opened < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        uint64_t random = 0;
+        char path[KV_PATH_SIZE];
+        if (getrandom(&random, sizeof random, 0) != sizeof random)
+            return fail_errno(err, "name a temporary file in", folder);
+        kv_path(path, folder, "tmp.%016llx", (unsigned long long)random);
+        opened = open_patiently(path, O_CREAT | O_EXCL | O_RDWR);
+        if (opened >= 0 && sys.unlink(path) != 0) {
+            fail_errno(err, "unlink", path);
+            kv_file_close(&opened);
+            return QUIRE_ERR_IO;
+        }
+    }
+    if (opened < 0)
+        return fail_errno(err, "make a temporary file in", folder);
+    *fd = opened;
+    return QUIRE_OK;
+}
+
+quire_status kv_file_size(int fd, uint64_t *n_bytes, const char *path, quire_error *err)
+{
+    struct stat st;
+    if (sys.fstat(fd, &st) != 0)
+        return fail_errno(err, "stat", path);
+    *n_bytes = (uint64_t)st.st_size;
+    return QUIRE_OK;
+}
+
+quire_status kv_file_resize(int fd, uint64_t n_bytes, const char *path, quire_error *err)
+{
+    int result;
+    do
+        result = sys.ftruncate(fd, (off_t)n_bytes);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? QUIRE_OK : fail_errno(err, "set the size of", path);
+}
+
+quire_status kv_file_sync(int fd, const char *path, quire_error *err)
+{
+    int result;
+    do
+        result = sys.fdatasync(fd);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? QUIRE_OK : fail_errno(err, "sync", path);
+}
+
+quire_status kv_folder_sync(const char *folder, quire_error *err)
+{
+    int fd = open_patiently(folder, O_RDONLY | O_DIRECTORY), result;
+    if (fd < 0)
+        return fail_errno(err, "open", folder);
+    do
+        result = sys.fsync(fd);
+    while (result != 0 && errno == EINTR);
+    quire_status status = result == 0 ? QUIRE_OK : fail_errno(err, "sync", folder);
+    kv_file_close(&fd);
+    return status;
+}
+
+quire_status kv_file_map(const unsigned char **data, int fd, uint64_t n_bytes, const char *path, quire_error *err)
+{
+    void *p = sys.mmap(NULL, n_bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        return fail_errno(err, "map", path);
+    *data = p;
+    return QUIRE_OK;
+}
+
+void kv_file_unmap(const unsigned char *data, uint64_t n_bytes)
+{
+    if (data)
+        munmap((void *)(uintptr_t)data, n_bytes);
+}
+
+quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,
+                             quire_error *err)
+{
+    char path[KV_PATH_SIZE], temporary[KV_PATH_SIZE];
+    int fd = -1;
+    bool is_renamed = false;
+    kv_path(path, folder, "%s", name);
+    kv_path(temporary, folder, "%s.tmp", name);
+    quire_status status = kv_file_open(&fd, temporary, O_CREAT | O_TRUNC | O_WRONLY, NULL, err);
+    if (status == QUIRE_OK)
+        status = sys_write_all(fd, data, n_bytes, 0, temporary, err);
+    if (status == QUIRE_OK)
+        status = kv_file_sync(fd, temporary, err);
+    kv_file_close(&fd);
+    if (status == QUIRE_OK) {
+        is_renamed = sys.rename(temporary, path) == 0;
+        status = is_renamed ? kv_folder_sync(folder, err) : fail_errno(err, "replace", path);
+    }
+    if (status != QUIRE_OK && !is_renamed)
+        sys.unlink(temporary);
+    if (is_unsure)
+        *is_unsure = status != QUIRE_OK && is_renamed;
+    return status;
+}
+
+quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_error *err)
+{
+    int opened = -1, result;
+    quire_status status = kv_file_open(&opened, path, O_CREAT | O_RDWR, NULL, err);
+    if (status != QUIRE_OK)
+        return status;
+    do
+        result = sys.flock(opened, LOCK_EX | (is_patient ? 0 : LOCK_NB));
+    while (result != 0 && errno == EINTR);
+    if (result != 0) {
+        if (errno == EWOULDBLOCK)
+            status = quire_fail(err, QUIRE_ERR_BUSY, "'%s' is locked: another process writes this book", path);
+        else
+            status = fail_errno(err, "lock", path);
+        kv_file_close(&opened);
+        return status;
+    }
+    *fd = opened;
+    return QUIRE_OK;
+}
+
+void kv_file_close(int *fd)
+{
+    if (*fd >= 0)
+        sys.close(*fd);
+    *fd = -1;
+}
+
+quire_status kv_folder_list(const char *folder, kv_folder_visit visit, void *context, quire_error *err)
+{
+    int fd = open_patiently(folder, O_RDONLY | O_DIRECTORY);
+    DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!list) {
+        fail_errno(err, "list", folder);
+        kv_file_close(&fd);
+        return QUIRE_ERR_IO;
+    }
+    errno = 0;
+    for (struct dirent *entry; (entry = readdir(list)) != NULL; errno = 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            visit(context, entry->d_name);
+    quire_status status = errno == 0 ? QUIRE_OK : fail_errno(err, "list", folder);
+    closedir(list);
+    return status;
+}
+
+static void remove_file(void *context, const char *name)
+{
+    char path[KV_PATH_SIZE];
+    kv_path(path, context, "%s", name);
+    sys.unlink(path);
+}
+
+void kv_folder_remove(const char *folder)
+{
+    char copy[KV_PATH_SIZE];
+    snprintf(copy, sizeof copy, "%s", folder);
+    kv_folder_list(folder, remove_file, copy, NULL);
+    sys.rmdir(folder);
+}

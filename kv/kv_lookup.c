@@ -1,0 +1,143 @@
+#include "kv/kv_lookup.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "kv/kv_book.h"
+#include "kv/kv_tokens.h"
+
+/* From the manifest alone: could the book serve this text? Saves reading the tokens of every book in the store. */
+static bool may_fit(const struct kv_manifest *manifest, const int32_t *ids, size_t n, uint64_t seed)
+{
+    if (n < KV_BLOCK_TOKENS) /* less than a block is of no use to a branch */
+        return manifest->frontier <= n;
+    return manifest->n_ids < KV_BLOCK_TOKENS || manifest->first_hash == kv_chain(seed, ids, KV_BLOCK_TOKENS);
+}
+
+quire_status kv_candidate_load(struct kv_candidate *out, bool *is_fit, struct kv_store *store, uint64_t id,
+                               const int32_t *ids, size_t n)
+{
+    char folder[KV_PATH_SIZE], path[KV_PATH_SIZE];
+    struct kv_candidate candidate = {0};
+    const struct kv_manifest *manifest = &candidate.manifest;
+    bool is_other = false;
+    quire_error err = {0};
+    *is_fit = false;
+    quire_status status = kv_store_manifest(&candidate.manifest, store, id, &is_other, &err);
+    if (status == QUIRE_OK && !may_fit(manifest, ids, n, store->seed))
+        return QUIRE_OK;
+    if (status == QUIRE_OK) {
+        kv_store_book_folder(folder, store, id);
+        kv_path(path, folder, "tokens");
+        status = kv_tokens_compare(&candidate.n_common, path, store->seed, manifest->frontier, manifest->frontier_hash,
+                                   ids, n, &err);
+    }
+    if (status == QUIRE_OK && (manifest->flags & KV_HAS_FLIGHT)) {
+        /* Not an error where it fails: a writer that does not go on with the flight may be overwriting its tokens. */
+        size_t n_common;
+        candidate.is_flight_ours = kv_tokens_compare(&n_common, path, store->seed, manifest->n_ids, manifest->ids_hash,
+                                                     ids, n, NULL) == QUIRE_OK &&
+                                   n_common == manifest->n_ids;
+    }
+    if (status == QUIRE_ERR_NO_MEMORY)
+        return status;
+    if (status != QUIRE_OK && !is_other)
+        kv_store_set_notice(store, id, &err);
+    if (status == QUIRE_OK) {
+        *out = candidate;
+        *is_fit = true;
+    }
+    return QUIRE_OK;
+}
+
+struct listing {
+    uint64_t *ids;
+    size_t n, capacity;
+    quire_status status;
+    quire_error *err;
+};
+
+static void list_book(void *context, const char *name)
+{
+    struct listing *list = context;
+    uint64_t id = kv_store_book_id(name);
+    if (id == 0 || list->status != QUIRE_OK)
+        return;
+    list->status = mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
+    if (list->status == QUIRE_OK)
+        list->ids[list->n++] = id;
+}
+
+quire_status kv_candidates_load(struct kv_candidates *list, struct kv_store *store, const int32_t *ids, size_t n,
+                                quire_error *err)
+{
+    struct listing books = {.err = err};
+    quire_status status = kv_folder_list(store->books_path, list_book, &books, err);
+    if (status == QUIRE_OK)
+        status = books.status;
+    for (size_t i = 0; i < books.n && status == QUIRE_OK; i++) {
+        bool is_fit = false;
+        status = mem_reserve((void **)&list->items, &list->capacity, list->n + 1, sizeof *list->items, "books", err);
+        if (status == QUIRE_OK)
+            status = kv_candidate_load(&list->items[list->n], &is_fit, store, books.ids[i], ids, n);
+        list->n += is_fit;
+    }
+    free(books.ids);
+    return status;
+}
+
+void kv_candidates_release(struct kv_candidates *list)
+{
+    free(list->items);
+    *list = (struct kv_candidates){0};
+}
+
+/* How one candidate serves best. */
+static struct kv_choice best_use(const struct kv_candidate *c, size_t n)
+{
+    const struct kv_manifest *m = &c->manifest;
+    bool is_beginning = c->n_common == m->frontier;
+    bool has_foreign_flight = (m->flags & KV_HAS_FLIGHT) && !c->is_flight_ours;
+    if (c->is_unusable)
+        return (struct kv_choice){.use = KV_USE_NONE};
+    if (!c->is_only_parent && is_beginning && m->frontier == n && m->sides[KV_SIDE_LOGITS].generation != 0)
+        return (struct kv_choice){.use = KV_USE_AS_IS, .n_tokens = n};
+    /* Going on would overwrite another text's span in flight, hours of work perhaps. */
+    if (!c->is_only_parent && is_beginning && m->frontier < n && kv_book_room(m) >= n && !has_foreign_flight)
+        return (struct kv_choice){.use = KV_USE_GO_ON, .n_tokens = m->frontier};
+    size_t base = size_min(c->n_common, n - 1) / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
+    /* Blocks before its own base are its parent's: a better candidate, or none any more. */
+    if (base > m->base_tokens && m->depth < KV_DEPTH_MAX)
+        return (struct kv_choice){.use = KV_USE_BRANCH, .n_tokens = base};
+    return (struct kv_choice){.use = KV_USE_NONE};
+}
+
+/* Tokens times layers that need not be computed. */
+static uint64_t saved(const struct kv_candidate *c, const struct kv_choice *choice)
+{
+    const struct kv_manifest *m = &c->manifest;
+    uint64_t work = (uint64_t)choice->n_tokens * m->n_layers;
+    if (choice->use == KV_USE_GO_ON && c->is_flight_ours)
+        work += (m->flight.span_end - m->flight.span_first) * m->flight.layer + (m->flight.kv_token > m->frontier);
+    return work;
+}
+
+struct kv_choice kv_choose(const struct kv_candidate *candidates, size_t n_candidates, size_t n)
+{
+    struct kv_choice best = {.use = KV_USE_NONE};
+    uint64_t best_saved = 0;
+    for (size_t i = 0; i < n_candidates; i++) {
+        struct kv_choice choice = best_use(&candidates[i], n);
+        uint64_t work = saved(&candidates[i], &choice);
+        choice.candidate = i;
+        bool is_better = best.use == KV_USE_NONE || work > best_saved ||
+                         (work == best_saved && choice.use > best.use) ||
+                         (work == best_saved && choice.use == best.use &&
+                          candidates[i].manifest.depth < candidates[best.candidate].manifest.depth);
+        if (choice.use != KV_USE_NONE && is_better) {
+            best = choice;
+            best_saved = work;
+        }
+    }
+    return best;
+}

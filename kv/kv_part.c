@@ -1,0 +1,154 @@
+#include "kv/kv_part.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "kv/kv_format.h"
+
+quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id, const char *folder,
+                          size_t first_block, size_t end_block, size_t capacity_blocks, quire_error *err)
+{
+    *part = (struct kv_part){.geometry = *geometry,
+                             .block_bytes = kv_block_bytes(geometry),
+                             .capacity_blocks = capacity_blocks,
+                             .first_block = first_block,
+                             .end_block = end_block,
+                             .book_id = book_id};
+    quire_status status =
+        kv_layer_file_bytes(&part->layer_bytes, &part->summary_bytes, geometry, capacity_blocks, err);
+    if (status != QUIRE_OK)
+        return status;
+    part->folder = mem_strdup(folder, err);
+    part->layers = mem_calloc(geometry->n_layers, sizeof *part->layers, "the mapped layers", err);
+    return part->folder && part->layers ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+}
+
+void kv_part_release(struct kv_part *part)
+{
+    if (!part->is_borrowed) {
+        for (uint32_t i = 0; part->layers && i < part->geometry.n_layers; i++)
+            kv_file_unmap(part->layers[i], part->layer_bytes);
+        free(part->layers);
+        free(part->folder);
+    }
+    *part = (struct kv_part){0};
+}
+
+void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const char *kind, uint32_t layer)
+{
+    kv_path(path, part->folder, "%s%s.%03u", part->book_id ? "" : "temporary ", kind, layer);
+}
+
+quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *kind, uint32_t layer, int flags,
+                               quire_error *err)
+{
+    char path[KV_PATH_SIZE];
+    bool is_missing;
+    uint64_t size, expected = strcmp(kind, "layer") == 0 ? part->layer_bytes : part->summary_bytes;
+    kv_part_path(path, part, kind, layer);
+    quire_status status = kv_file_open(fd, path, flags, &is_missing, err);
+    if (status != QUIRE_OK)
+        return is_missing ? QUIRE_ERR_FORMAT : status;
+    status = kv_file_size(*fd, &size, path, err);
+    if (status == QUIRE_OK && size != expected)
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %llu bytes, expected %llu (KV-8)", path,
+                            (unsigned long long)size, (unsigned long long)expected);
+    return status;
+}
+
+/* The descriptor is closed at once: a chain of parents with many layers must not use up the process's descriptors. */
+static quire_status map_layer(struct kv_part *part, uint32_t layer, quire_error *err)
+{
+    int fd = -1;
+    quire_status status = kv_part_open_file(&fd, part, "summary", layer, O_RDONLY, err);
+    kv_file_close(&fd);
+    if (status == QUIRE_OK)
+        status = kv_part_open_file(&fd, part, "layer", layer, O_RDONLY, err);
+    if (status == QUIRE_OK)
+        status = kv_file_map(&part->layers[layer], fd, part->layer_bytes, part->folder, err);
+    kv_file_close(&fd);
+    return status;
+}
+
+quire_status kv_part_map(struct kv_part *part, quire_error *err)
+{
+    quire_status status = QUIRE_OK;
+    for (uint32_t i = 0; i < part->geometry.n_layers && status == QUIRE_OK; i++)
+        status = map_layer(part, i, err);
+    return status;
+}
+
+/* Advice on the pages of [begin, end) of a mapping: all that the bytes touch, or only those wholly inside. */
+static void advise(const unsigned char *begin, const unsigned char *end, bool is_whole_pages, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = is_whole_pages ? ((uintptr_t)begin + page - 1) / page * page : (uintptr_t)begin / page * page;
+    uintptr_t last = is_whole_pages ? (uintptr_t)end / page * page : (uintptr_t)end;
+    if (first < last)
+        madvise((void *)first, last - first, advice);
+}
+
+static bool cut(const struct kv_part *part, uint32_t layer, size_t *first, size_t *end)
+{
+    *first = size_max(*first, part->first_block);
+    *end = size_min(*end, part->end_block);
+    return part->layers[layer] && *first < *end;
+}
+
+void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end)
+{
+    if (cut(part, layer, &first, &end))
+        advise(kv_part_block(part, layer, head, first), kv_part_block(part, layer, head, end), false, MADV_WILLNEED);
+}
+
+void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end)
+{
+    if (cut(part, layer, &first, &end))
+        advise(kv_part_block(part, layer, head, first), kv_part_block(part, layer, head, end), true, MADV_DONTNEED);
+}
+
+void kv_part_release_layer(const struct kv_part *part, uint32_t layer)
+{
+    if (part->layers[layer])
+        advise(part->layers[layer], part->layers[layer] + part->layer_bytes, false, MADV_DONTNEED);
+}
+
+static quire_status verify_head(const struct kv_part *part, uint32_t layer, uint32_t head, size_t end,
+                                const struct kv_summary *summaries, quire_error *err)
+{
+    for (size_t b = part->first_block; b < end; b++)
+        if (hash64(kv_part_block(part, layer, head, b), part->block_bytes) != summaries[b - part->first_block].checksum)
+            return quire_fail(err, QUIRE_ERR_FORMAT,
+                              "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                              "summary (KV-6)",
+                              (unsigned long long)part->book_id, layer, head, b);
+    return QUIRE_OK;
+}
+
+static quire_status verify_layer(const struct kv_part *part, uint32_t layer, size_t end, quire_error *err)
+{
+    const unsigned char *data = NULL;
+    int fd = -1;
+    quire_status status = kv_part_open_file(&fd, part, "summary", layer, O_RDONLY, err);
+    if (status == QUIRE_OK)
+        status = kv_file_map(&data, fd, part->summary_bytes, part->folder, err);
+    kv_file_close(&fd);
+    const struct kv_summary *summaries = (const void *)data;
+    for (uint32_t h = 0; h < part->geometry.n_heads && status == QUIRE_OK; h++)
+        status = verify_head(part, layer, h, end, summaries + h * part->capacity_blocks, err);
+    kv_file_unmap(data, part->summary_bytes);
+    return status;
+}
+
+quire_status kv_part_verify(const struct kv_part *part, size_t end, quire_error *err)
+{
+    quire_status status = QUIRE_OK;
+    for (uint32_t i = 0; i < part->geometry.n_layers && part->book_id && status == QUIRE_OK; i++)
+        status = verify_layer(part, i, size_min(end, part->end_block), err);
+    return status;
+}

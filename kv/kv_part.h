@@ -1,0 +1,58 @@
+/* The blocks of one book, mapped for reading: what a book reads itself by and what its branches read it by. */
+#ifndef QUIRE_KV_PART_H
+#define QUIRE_KV_PART_H
+
+#include "kv/kv.h"
+#include "kv/kv_file.h"
+
+struct kv_part {
+    struct kv_geometry geometry;
+    size_t block_bytes;
+    size_t capacity_blocks; /* per head and layer in the files */
+    size_t first_block;     /* of the text: block 0 of the files */
+    size_t end_block;       /* blocks from here on are not read through this part */
+    uint64_t book_id;       /* 0: temporary */
+    char *folder;           /* where its files are (were, without a name, if temporary) */
+    uint64_t layer_bytes;   /* of one layer's file */
+    uint64_t summary_bytes;
+    const unsigned char **layers; /* [n_layers] mapped files; NULL where not mapped */
+    bool is_borrowed;             /* `layers` and `folder` belong to another book's part */
+};
+
+/* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */
+quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id, const char *folder,
+                          size_t first_block, size_t end_block, size_t capacity_blocks, quire_error *err);
+void kv_part_release(struct kv_part *part);
+
+/* The name of a layer's file, for opening and for messages. kind: "layer" or "summary". */
+void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const char *kind, uint32_t layer);
+
+/* Opens a layer's file of a stored book that must be there with the size that the manifest says (KV-8). flags: O_RDONLY
+ * or O_RDWR. Errors: IO; FORMAT, naming the file. */
+quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *kind, uint32_t layer, int flags,
+                               quire_error *err);
+
+/* Maps all layers. Errors: IO, FORMAT. */
+quire_status kv_part_map(struct kv_part *part, quire_error *err);
+
+/* Where a head's block lies in its file, in bytes. */
+static inline uint64_t kv_part_offset(const struct kv_part *part, uint32_t head, size_t block)
+{
+    return (head * (uint64_t)part->capacity_blocks + (block - part->first_block)) * part->block_bytes;
+}
+
+static inline const unsigned char *kv_part_block(const struct kv_part *part, uint32_t layer, uint32_t head, size_t block)
+{
+    return part->layers[layer] + kv_part_offset(part, head, block);
+}
+
+/* Hints on blocks [first, end) of one head, cut to those of the part. */
+void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
+void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
+void kv_part_release_layer(const struct kv_part *part, uint32_t layer);
+
+/* Compares blocks [first_block, end) of every layer and head with the checksums in the summary files. Errors: FORMAT
+ * naming layer, head and block (KV-6); IO. Temporary parts have no checksums and pass. */
+quire_status kv_part_verify(const struct kv_part *part, size_t end, quire_error *err);
+
+#endif

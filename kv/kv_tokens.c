@@ -1,0 +1,94 @@
+#include "kv/kv_tokens.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sys.h"
+#include "kv/kv_format.h"
+
+quire_status kv_tokens_write(int fd, const char *path, uint64_t seed, const int32_t *ids, size_t first, size_t n,
+                             uint64_t *n_written, quire_error *err)
+{
+    size_t first_block = first / KV_BLOCK_TOKENS, end_block = (n + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    if (first_block >= end_block)
+        return QUIRE_OK;
+    struct kv_token_record *records = mem_calloc(end_block - first_block, sizeof *records, "token records", err);
+    if (!records)
+        return QUIRE_ERR_NO_MEMORY;
+    uint64_t hash = kv_chain(seed, ids, first_block * KV_BLOCK_TOKENS);
+    for (size_t b = first_block; b < end_block; b++) {
+        struct kv_token_record *record = &records[b - first_block];
+        const int32_t *block = ids + b * KV_BLOCK_TOKENS;
+        size_t n_block = size_min(n - b * KV_BLOCK_TOKENS, KV_BLOCK_TOKENS);
+        memcpy(record->ids, block, n_block * sizeof *block);
+        hash = kv_chain(hash, block, n_block);
+        record->hash = hash;
+    }
+    size_t n_bytes = (end_block - first_block) * sizeof *records;
+    quire_status status = sys_write_all(fd, records, n_bytes, (off_t)(first_block * sizeof *records), path, err);
+    if (status == QUIRE_OK)
+        *n_written += n_bytes;
+    free(records);
+    return status;
+}
+
+/* Maps the file where it holds n_blocks records. */
+static quire_status map_records(struct sys_map *map, const char *path, size_t n_blocks, quire_error *err)
+{
+    quire_status status = sys_map_file(map, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    if (map->n_bytes / sizeof(struct kv_token_record) < n_blocks) {
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it has %zu bytes, expected %zu", path,
+                            map->n_bytes, n_blocks * sizeof(struct kv_token_record));
+        sys_unmap(map);
+    }
+    return status;
+}
+
+quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
+                               const int32_t *ids, size_t n, quire_error *err)
+{
+    struct sys_map map;
+    size_t n_blocks = (n_stored + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, common = 0;
+    bool is_equal = true;
+    uint64_t chain = seed;
+    quire_status status = map_records(&map, path, n_blocks, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t b = 0; b < n_blocks; b++) {
+        const struct kv_token_record *record = (const struct kv_token_record *)(const void *)map.data + b;
+        size_t first = b * KV_BLOCK_TOKENS, n_block = size_min(n_stored - first, KV_BLOCK_TOKENS);
+        chain = kv_chain(chain, record->ids, n_block);
+        if (n_block == KV_BLOCK_TOKENS && chain != record->hash) {
+            status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged in block %zu", path, b);
+            goto out;
+        }
+        for (size_t i = 0; i < n_block && is_equal; i++) {
+            is_equal = first + i < n && record->ids[i] == ids[first + i];
+            common += is_equal;
+        }
+    }
+    if (chain != hash)
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged: its %zu tokens are not those of the manifest", path,
+                            n_stored);
+    else
+        *n_common = common;
+out:
+    sys_unmap(&map);
+    return status;
+}
+
+quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err)
+{
+    struct sys_map map;
+    quire_status status = map_records(&map, path, n_blocks, err);
+    if (status != QUIRE_OK)
+        return status;
+    const struct kv_token_record *records = (const void *)map.data;
+    if (records[n_blocks - 1].hash != hash)
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' does not hold the text that a book branches off from", path);
+    sys_unmap(&map);
+    return status;
+}

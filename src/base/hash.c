@@ -1,0 +1,44 @@
+#include "hash.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+uint64_t hash64(const void *data, size_t n)
+{
+    return XXH3_64bits(data, n);
+}
+
+uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(data, n, seed);
+}
+
+hash_state *hash_open(void)
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (state)
+        XXH3_128bits_reset(state);
+    return (hash_state *)state;
+}
+
+void hash_add(hash_state *state, const void *data, size_t n)
+{
+    XXH3_128bits_update((XXH3_state_t *)state, data, n);
+}
+
+void hash_add_text(hash_state *state, const char *text)
+{
+    hash_add(state, text, strlen(text) + 1);
+}
+
+void hash_finish_hex(hash_state *state, char hex[HASH_HEX_SIZE])
+{
+    XXH128_hash_t h = XXH3_128bits_digest((XXH3_state_t *)state);
+    snprintf(hex, HASH_HEX_SIZE, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+}
+
+void hash_close(hash_state *state)
+{
+    XXH3_freeState((XXH3_state_t *)state);
+}

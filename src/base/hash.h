@@ -1,0 +1,21 @@
+/* XXH3 over anything, 64 or 128 bits (xxHash). */
+#ifndef QUIRE_BASE_HASH_H
+#define QUIRE_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HASH_HEX_SIZE 33 /* 128 bits in hexadecimal and a NUL */
+
+uint64_t hash64(const void *data, size_t n);
+uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed);
+
+/* A running 128-bit hash. */
+typedef struct hash_state hash_state;
+hash_state *hash_open(void); /* NULL: no memory */
+void hash_add(hash_state *state, const void *data, size_t n);
+void hash_add_text(hash_state *state, const char *text); /* the NUL included, so that "ab","c" differs from "a","bc" */
+void hash_finish_hex(hash_state *state, char hex[HASH_HEX_SIZE]); /* state stays usable */
+void hash_close(hash_state *state);
+
+#endif

@@ -1,0 +1,59 @@
+/* Memory: sizes that cannot overflow, aligned allocation. */
+#ifndef QUIRE_BASE_MEM_H
+#define QUIRE_BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quire/error.h"
+
+/* *out = a * b or a + b; false, and *out untouched, where the result does not fit. */
+static inline bool size_mul(size_t *out, size_t a, size_t b)
+{
+    size_t product;
+    if (__builtin_mul_overflow(a, b, &product))
+        return false;
+    *out = product;
+    return true;
+}
+
+static inline bool size_add(size_t *out, size_t a, size_t b)
+{
+    size_t sum;
+    if (__builtin_add_overflow(a, b, &sum))
+        return false;
+    *out = sum;
+    return true;
+}
+
+/* n rounded up to a multiple of step; the caller knows that it fits. */
+static inline size_t size_round_up(size_t n, size_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static inline size_t size_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t size_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* n * size bytes, set to zero; released with free. NULL with a NO_MEMORY error naming `what` when there is no memory or
+ * the product overflows. n * size == 0 gives a valid pointer. */
+void *mem_calloc(size_t n, size_t size, const char *what, quire_error *err);
+
+/* As mem_calloc, aligned to 64 bytes, not set to zero; released with free. */
+void *mem_aligned(size_t n, size_t size, const char *what, quire_error *err);
+
+/* Grows *items (of item_size bytes each) so that it holds at least `need`, by doubling. *capacity is in items. */
+quire_status mem_reserve(void **items, size_t *capacity, size_t need, size_t item_size, const char *what,
+                         quire_error *err);
+
+char *mem_strdup(const char *text, quire_error *err);
+
+#endif

@@ -1,0 +1,237 @@
+#include "sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+static int real_open(const char *path, int flags, mode_t mode)
+{
+    return open(path, flags, mode);
+}
+
+static int real_uring_open(struct io_uring *ring, unsigned n_entries)
+{
+    return io_uring_queue_init(n_entries, ring, 0);
+}
+
+/* An inline function in liburing's header, so it has no address of its own to rely on. */
+static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completion)
+{
+    return io_uring_wait_cqe(ring, completion);
+}
+
+const struct sys_calls sys_real = {
+    .open = real_open,
+    .close = close,
+    .read = read,
+    .pread = pread,
+    .pwrite = pwrite,
+    .fstat = fstat,
+    .ftruncate = ftruncate,
+    .fsync = fsync,
+    .fdatasync = fdatasync,
+    .flock = flock,
+    .rename = rename,
+    .unlink = unlink,
+    .mkdir = mkdir,
+    .rmdir = rmdir,
+    .statvfs = statvfs,
+    .mmap = mmap,
+    .uring_open = real_uring_open,
+    .uring_register = io_uring_register_buffers,
+    .uring_submit = io_uring_submit,
+    .uring_wait = real_uring_wait,
+};
+
+struct sys_calls sys = {
+    .open = real_open,
+    .close = close,
+    .read = read,
+    .pread = pread,
+    .pwrite = pwrite,
+    .fstat = fstat,
+    .ftruncate = ftruncate,
+    .fsync = fsync,
+    .fdatasync = fdatasync,
+    .flock = flock,
+    .rename = rename,
+    .unlink = unlink,
+    .mkdir = mkdir,
+    .rmdir = rmdir,
+    .statvfs = statvfs,
+    .mmap = mmap,
+    .uring_open = real_uring_open,
+    .uring_register = io_uring_register_buffers,
+    .uring_submit = io_uring_submit,
+    .uring_wait = real_uring_wait,
+};
+
+quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err)
+{
+    struct sys_map map = {0};
+    struct stat st;
+    int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    if (sys.fstat(fd, &st) != 0) {
+        quire_fail(err, QUIRE_ERR_IO, "cannot stat '%s': %s", path, strerror(errno));
+        sys.close(fd);
+        return QUIRE_ERR_IO;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        sys.close(fd);
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a regular file", path);
+    }
+    map.n_bytes = (size_t)st.st_size;
+    if (map.n_bytes > 0) {
+        void *p = sys.mmap(NULL, map.n_bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) {
+            quire_fail(err, QUIRE_ERR_IO, "cannot map '%s' (%zu bytes): %s", path, map.n_bytes, strerror(errno));
+            sys.close(fd);
+            return QUIRE_ERR_IO;
+        }
+        map.data = p;
+    }
+    sys.close(fd);
+    *out = map;
+    return QUIRE_OK;
+}
+
+void sys_unmap(struct sys_map *map)
+{
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->n_bytes);
+    *map = (struct sys_map){0};
+}
+
+quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, const char *path, quire_error *err)
+{
+    const unsigned char *p = buffer;
+    while (n > 0) {
+        ssize_t written = sys.pwrite(fd, p, n, offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            int code = written == 0 ? ENOSPC : errno;
+            bool is_full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+            return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot write %zu bytes to '%s': %s", n,
+                              path, strerror(code));
+        }
+        p += written;
+        n -= (size_t)written;
+        offset += written;
+    }
+    return QUIRE_OK;
+}
+
+quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const char *path, quire_error *err)
+{
+    unsigned char *p = buffer;
+    while (n > 0) {
+        ssize_t got = sys.pread(fd, p, n, offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return quire_fail(err, QUIRE_ERR_IO, "cannot read '%s': %s", path, strerror(errno));
+        if (got == 0)
+            return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it ends at byte %lld, %zu more expected", path,
+                              (long long)offset, n);
+        p += got;
+        n -= (size_t)got;
+        offset += got;
+    }
+    return QUIRE_OK;
+}
+
+quire_status sys_make_folders(const char *path, quire_error *err)
+{
+    char *partial = mem_strdup(path, err);
+    if (!partial)
+        return QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    for (char *p = partial + 1; status == QUIRE_OK; p++) {
+        if (*p != '/' && *p != '\0')
+            continue;
+        char saved = *p;
+        *p = '\0';
+        if (sys.mkdir(partial, 0700) != 0 && errno != EEXIST)
+            status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot make folder '%s': %s",
+                                partial, strerror(errno));
+        *p = saved;
+        if (saved == '\0')
+            break;
+    }
+    free(partial);
+    return status;
+}
+
+quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_t max_bytes, quire_error *err)
+{
+    struct sys_map map;
+    quire_status status = sys_map_file(&map, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    if (map.n_bytes > max_bytes) {
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %zu bytes, expected at most %zu", path, map.n_bytes,
+                            max_bytes);
+        goto out;
+    }
+    char *copy = mem_calloc(map.n_bytes + 1, 1, "a file", err);
+    if (!copy) {
+        status = QUIRE_ERR_NO_MEMORY;
+        goto out;
+    }
+    if (map.n_bytes > 0)
+        memcpy(copy, map.data, map.n_bytes);
+    *text = copy;
+    *n_bytes = map.n_bytes;
+out:
+    sys_unmap(&map);
+    return status;
+}
+
+bool sys_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* The number in kB after `field` in a /proc file, in bytes; 0 where it is not there. */
+static uint64_t proc_field_bytes(const char *path, const char *field)
+{
+    FILE *f = fopen(path, "re");
+    char line[256];
+    unsigned long long kib = 0;
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f))
+        if (strncmp(line, field, strlen(field)) == 0 && sscanf(line + strlen(field), "%llu", &kib) == 1)
+            break;
+    fclose(f);
+    return (uint64_t)kib * 1024;
+}
+
+uint64_t sys_peak_resident_bytes(void)
+{
+    return proc_field_bytes("/proc/self/status", "VmHWM:");
+}
+
+uint64_t sys_available_memory_bytes(void)
+{
+    uint64_t available = proc_field_bytes("/proc/meminfo", "MemAvailable:");
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+    unsigned long long limit;
+    if (f) {
+        if (fscanf(f, "%llu", &limit) == 1 && limit < available)
+            available = limit;
+        fclose(f);
+    }
+    return available;
+}

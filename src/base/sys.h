@@ -1,0 +1,77 @@
+/* The one door to system calls that can fail on files: every module opens, reads, writes, syncs, maps and renames through
+ * this table, so that a test can make any of them fail. The functions behave as their namesakes (errno on failure). */
+#ifndef QUIRE_BASE_SYS_H
+#define QUIRE_BASE_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "quire/error.h"
+
+struct io_uring;
+struct io_uring_cqe;
+
+struct sys_calls {
+    int (*open)(const char *path, int flags, mode_t mode);
+    int (*close)(int fd);
+    ssize_t (*read)(int fd, void *buffer, size_t n);
+    ssize_t (*pread)(int fd, void *buffer, size_t n, off_t offset);
+    ssize_t (*pwrite)(int fd, const void *buffer, size_t n, off_t offset);
+    int (*fstat)(int fd, struct stat *st);
+    int (*ftruncate)(int fd, off_t size);
+    int (*fsync)(int fd);
+    int (*fdatasync)(int fd);
+    int (*flock)(int fd, int operation);
+    int (*rename)(const char *from, const char *to);
+    int (*unlink)(const char *path);
+    int (*mkdir)(const char *path, mode_t mode);
+    int (*rmdir)(const char *path);
+    int (*statvfs)(const char *path, struct statvfs *st);
+    void *(*mmap)(void *address, size_t n, int protection, int flags, int fd, off_t offset);
+
+    /* liburing's queue_init (without flags), register_buffers, submit and wait_cqe: they return -errno on failure. */
+    int (*uring_open)(struct io_uring *ring, unsigned n_entries);
+    int (*uring_register)(struct io_uring *ring, const struct iovec *buffers, unsigned n_buffers);
+    int (*uring_submit)(struct io_uring *ring);
+    int (*uring_wait)(struct io_uring *ring, struct io_uring_cqe **completion);
+};
+
+extern struct sys_calls sys;            /* what is called */
+extern const struct sys_calls sys_real; /* what the operating system offers; a test puts it back */
+
+/* A mapped file, read-only. data is NULL where the file is empty. */
+struct sys_map {
+    const unsigned char *data;
+    size_t n_bytes;
+};
+
+/* Errors: IO, naming path; FORMAT when path is not a regular file. */
+quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err);
+void sys_unmap(struct sys_map *map);
+
+/* Writes all n bytes at offset, through short writes and EINTR. Errors: NO_SPACE on a full disk or quota, IO; naming
+ * `path`. */
+quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, const char *path, quire_error *err);
+
+/* Reads exactly n bytes at offset. Errors: FORMAT where the file ends before, IO; naming `path`. */
+quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const char *path, quire_error *err);
+
+/* Makes path's folder and those above it, mode 0700. Errors: IO, NO_SPACE. */
+quire_status sys_make_folders(const char *path, quire_error *err);
+
+/* Reads a small file whole; *text is NUL-terminated and malloc'ed. Errors: IO, FORMAT when it is larger than max_bytes. */
+quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_t max_bytes, quire_error *err);
+
+bool sys_exists(const char *path);
+
+/* Peak resident memory of this process in bytes (VmHWM), and what may be used: physical memory that is available, or the
+ * limit of the control group where that is less. */
+uint64_t sys_peak_resident_bytes(void);
+uint64_t sys_available_memory_bytes(void);
+
+#endif

@@ -1,0 +1,19 @@
+/* The subcommands. */
+#ifndef QUIRE_CLI_COMMAND_H
+#define QUIRE_CLI_COMMAND_H
+
+#include "exit.h"
+#include "options.h"
+
+enum exit_code cmd_continue(const struct options *o);
+enum exit_code cmd_summarize(const struct options *o);
+enum exit_code cmd_ask(const struct options *o);
+enum exit_code cmd_score(const struct options *o);
+enum exit_code cmd_tokenize(const struct options *o);
+enum exit_code cmd_detokenize(const struct options *o);
+enum exit_code cmd_info(const struct options *o);
+
+/* Runs the command that the options name. */
+enum exit_code command_run(const struct options *o);
+
+#endif

@@ -1,0 +1,54 @@
+/* Documents: files to token ids. */
+#ifndef QUIRE_CLI_DOCUMENT_H
+#define QUIRE_CLI_DOCUMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "options.h"
+#include "progress.h"
+
+/* What is read as one text. */
+struct document {
+    const char *const *paths; /* one, or with --join all */
+    size_t n_paths;
+    uint64_t n_bytes;    /* taken in */
+    uint64_t n_replaced; /* invalid parts replaced (--lossy) */
+    uint64_t n_tokens;   /* in ids; all of them where ids are not kept */
+    uint64_t n_left_out; /* tokens not kept because of --tail */
+    bool is_cut_short;   /* reading ended early because of --head: there may be more */
+    int32_t *ids;        /* malloc'ed */
+    size_t capacity;
+};
+
+/* Gets the ids of a document piece by piece. Sets *is_enough to end the reading. */
+typedef quire_status (*document_sink)(void *user, const int32_t *ids, size_t n, bool *is_enough, quire_error *err);
+
+/* The paths of the arguments: standard input where there are none, unless it is a terminal (USAGE). Files that cannot be
+ * opened are found here, before hours of work on those before them. *paths lives as long as the arguments.
+ * Errors: USAGE, IO. */
+quire_status documents_find(const char *const **paths, size_t *n_paths, const char *const *arguments, size_t n_arguments,
+                            quire_error *err);
+
+/* "standard input" for "-". */
+const char *document_path_name(const char *path);
+
+/* The first path's name, and how many more. */
+void document_name(const struct document *document, char *name, size_t size);
+
+/* Streams the document's ids through sink, in constant memory. n_bytes, n_replaced and n_tokens are filled in.
+ * Errors: those of reader, encoder and sink, CANCELLED. */
+quire_status document_stream(struct document *document, const struct options *o, const quire_tokenizer *tokenizer,
+                             struct progress *progress, document_sink sink, void *user, quire_error *err);
+
+/* Reads the document's ids into memory, as --head and --tail ask. Errors: as above; TEXT (there is nothing to read). */
+quire_status document_read(struct document *document, const struct options *o, const quire_tokenizer *tokenizer,
+                           struct progress *progress, quire_error *err);
+
+void document_release(struct document *document);
+
+/* Opens a path to be read under the options. */
+quire_status document_open_reader(quire_reader **out, const char *path, const struct options *o, quire_error *err);
+
+#endif

@@ -1,0 +1,142 @@
+#include "help.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { COLUMNS = 80, HELP_COLUMN = 31 };
+
+static enum exit_code finish(FILE *to)
+{
+    if (fflush(to) == 0 && !ferror(to))
+        return EXIT_DONE;
+    perror("quire: cannot write to standard output");
+    return EXIT_FAILED;
+}
+
+/* Writes text from column `at` on, breaking lines between words and starting each at column `indent`. */
+static void wrap(FILE *to, const char *text, int at, int indent)
+{
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        bool is_first = at <= indent;
+        if (!is_first && at + 1 + n > COLUMNS) {
+            fprintf(to, "\n%*s", indent, "");
+            at = indent;
+            is_first = true;
+        }
+        at += fprintf(to, "%s%.*s", is_first ? "" : " ", n, text);
+        text += n;
+        text += strspn(text, " ");
+    }
+    fputc('\n', to);
+}
+
+/* The default in words, or the value that stands in the options when nothing is given. */
+static void format_default(char *text, size_t size, const struct option_row *row, const struct options *defaults)
+{
+    const char *field = (const char *)defaults + row->offset;
+    uint64_t whole = 0;
+    text[0] = '\0';
+    if (row->shown_default) {
+        snprintf(text, size, " [%s]", row->shown_default);
+        return;
+    }
+    switch (row->kind) {
+    case OPTION_FLAG:
+    case OPTION_LIST:
+    case OPTION_SIZE: break;
+    case OPTION_TEXT: {
+        const char *value = *(const char *const *)(const void *)field;
+        if (value)
+            snprintf(text, size, " [%s]", value);
+        break;
+    }
+    case OPTION_COUNT: whole = *(const uint32_t *)(const void *)field; break;
+    case OPTION_COUNT64: whole = *(const uint64_t *)(const void *)field; break;
+    case OPTION_NUMBER: snprintf(text, size, " [%g]", (double)*(const float *)(const void *)field); break;
+    }
+    if (whole > 0)
+        snprintf(text, size, " [%" PRIu64 "]", whole);
+}
+
+static void print_option(FILE *to, const struct option_row *row, const struct options *defaults)
+{
+    char help[400], shown[120], letter[8] = "   ";
+    format_default(shown, sizeof shown, row, defaults);
+    snprintf(help, sizeof help, "%s%s", row->help, shown);
+    if (row->letter)
+        snprintf(letter, sizeof letter, "-%c,", row->letter);
+    int at = fprintf(to, "  %s --%s%s%s", letter, row->name, row->argument ? " " : "", row->argument ? row->argument : "");
+    if (at >= HELP_COLUMN) {
+        fputc('\n', to);
+        at = 0;
+    }
+    fprintf(to, "%*s", HELP_COLUMN - at, "");
+    wrap(to, help, HELP_COLUMN, HELP_COLUMN);
+}
+
+enum exit_code help_print_command(FILE *to, enum command_id command)
+{
+    const struct command_row *row = &command_rows[command];
+    struct options defaults = options_defaults(command);
+    fprintf(to, "usage: quire %s [OPTION...] %s\n\n", row->name, row->arguments);
+    if (row->about[0] != '\0') {
+        wrap(to, row->about, 0, 0);
+        fputc('\n', to);
+    }
+    for (int group = 0; group < N_GROUPS; group++) {
+        bool has_title = false;
+        for (size_t i = 0; i < n_option_rows; i++) {
+            const struct option_row *option = &option_rows[i];
+            if (option->group != (enum option_group)group || !option_applies(option, command))
+                continue;
+            if (!has_title)
+                fprintf(to, "%s:\n", option_group_names[group]);
+            has_title = true;
+            print_option(to, option, &defaults);
+        }
+        if (has_title)
+            fputc('\n', to);
+    }
+    if (row->example)
+        fprintf(to, "Example: %s\n", row->example);
+    if (command == COMMAND_HELP || command == COMMAND_VERSION)
+        fprintf(to, "See also: man quire\n");
+    else
+        fprintf(to, "Defaults are in brackets. See also: man quire-%s\n", row->name);
+    return finish(to);
+}
+
+enum exit_code help_print_program(FILE *to)
+{
+    fprintf(to, "usage: quire COMMAND [OPTION...] [ARGUMENT...]\n\n");
+    wrap(to, "Quire reads book-length text into an MPT language model and writes what comes next, a summary, or an answer. "
+             "The text goes to standard output, everything else to standard error.", 0, 0);
+    fprintf(to, "\nCommands:\n");
+    for (int id = 0; id < N_COMMANDS; id++)
+        fprintf(to, "  %-12s %s\n", command_rows[id].name, command_rows[id].summary);
+    fprintf(to, "\nExamples:\n");
+    for (int id = 0; id < N_COMMANDS; id++)
+        if (command_rows[id].example)
+            fprintf(to, "  %s\n", command_rows[id].example);
+    fprintf(to, "\nThe options of a command: quire COMMAND --help. The manual: man quire\n");
+    return finish(to);
+}
+
+enum exit_code help_print_version(FILE *to)
+{
+    fprintf(to, "quire %s\n", quire_version());
+    return finish(to);
+}
+
+enum exit_code help_print_list(FILE *to)
+{
+    for (int id = 0; id < N_COMMANDS; id++)
+        for (size_t i = 0; i < n_option_rows; i++) {
+            const struct option_row *row = &option_rows[i];
+            if (option_applies(row, (enum command_id)id))
+                fprintf(to, "%s\t--%s\t%c\t%s\n", command_rows[id].name, row->name, row->letter ? row->letter : '-',
+                        row->argument ? row->argument : "-");
+        }
+    return finish(to);
+}

@@ -1,0 +1,22 @@
+/* Ctrl-C: the first SIGINT or SIGTERM asks the running work to stop and keep what it has; a second one of the same kind
+ * kills the process as usual. */
+#ifndef QUIRE_CLI_INTERRUPT_H
+#define QUIRE_CLI_INTERRUPT_H
+
+#include <stdbool.h>
+
+#include "quire/engine.h"
+#include "quire/reader.h"
+
+/* Installs the handlers. SIGPIPE is ignored: a closed pipe is an error of write(2). */
+void interrupt_install(void);
+
+/* Whether a signal has arrived. */
+bool interrupt_pending(void);
+
+/* What a signal cancels; NULL: nothing. To be called with NULL before the object is closed. A signal that came earlier
+ * cancels at once. */
+void interrupt_watch_engine(quire_engine *engine);
+void interrupt_watch_reader(quire_reader *reader);
+
+#endif

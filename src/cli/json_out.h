@@ -1,0 +1,16 @@
+/* JSON on standard output, one object per line. */
+#ifndef QUIRE_CLI_JSON_OUT_H
+#define QUIRE_CLI_JSON_OUT_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "output.h"
+
+/* A string of any bytes: what is not UTF-8 (a file's name may be anything) becomes U+FFFD. */
+json_t *json_text(const char *bytes, size_t n);
+
+/* Writes the object as one line, flushes, and releases it. NULL: there was no memory to build it. */
+quire_status json_write(json_t *object, struct output *output, quire_error *err);
+
+#endif

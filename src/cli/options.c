@@ -1,0 +1,385 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ON(command) (1u << (command))
+#define ON_WRITING (ON(COMMAND_CONTINUE) | ON(COMMAND_SUMMARIZE) | ON(COMMAND_ASK))
+#define ON_READING (ON_WRITING | ON(COMMAND_SCORE))
+#define ON_TEXT (ON_READING | ON(COMMAND_TOKENIZE))
+#define ON_ENGINE (ON_READING | ON(COMMAND_INFO))
+#define ON_FILES (ON_TEXT | ON(COMMAND_DETOKENIZE))
+#define ON_MODEL (ON_FILES | ON(COMMAND_INFO))
+#define ON_ALL (ON(N_COMMANDS) - 1)
+
+#define FIELD(name) offsetof(struct options, name)
+#define MANY ((size_t)-1)
+#define MOST_TOKENS 2147483647.0
+
+const char *const option_group_names[N_GROUPS] = {
+    [GROUP_GENERAL] = "General",   [GROUP_INPUT] = "Input",       [GROUP_WRITING] = "Writing",
+    [GROUP_SAMPLING] = "Sampling", [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",
+};
+
+const struct command_row command_rows[N_COMMANDS] = {
+    [COMMAND_CONTINUE] =
+        {"continue", "[FILE...]", "read documents and write what comes next",
+         "Reads each FILE whole, one after the other, and writes a continuation of it. Without FILE, or where FILE is -, "
+         "standard input is read.",
+         "quire continue book.txt -n 300", 0, MANY},
+    [COMMAND_SUMMARIZE] =
+        {"summarize", "[FILE...]", "read documents and write a summary of each",
+         "Puts the model's own prompt format around each FILE and asks for a summary. Without FILE, or where FILE is -, "
+         "standard input is read.",
+         "quire summarize -m mpt-7b-instruct/ book.txt", 0, MANY},
+    [COMMAND_ASK] =
+        {"ask", "[FILE...] QUESTION", "read documents and answer a question about each",
+         "The last argument is the question; those before it are documents. Without FILE, or where FILE is -, standard "
+         "input is read. A second question about the same text reuses its reading.",
+         "quire ask -m mpt-7b-chat/ book.txt \"Who is Klipspringer?\"", 1, MANY},
+    [COMMAND_SCORE] =
+        {"score", "[FILE...]", "say how well a model predicts documents",
+         "Writes the number of tokens, the mean negative log-likelihood in nats, the perplexity, and both by position. "
+         "Without FILE, or where FILE is -, standard input is read.",
+         "quire score book.txt", 0, MANY},
+    [COMMAND_TOKENIZE] =
+        {"tokenize", "[FILE...]", "write the token ids of documents, one per line",
+         "Text of any length passes through in constant memory. Without FILE, or where FILE is -, standard input is read.",
+         "quire tokenize book.txt | wc -l", 0, MANY},
+    [COMMAND_DETOKENIZE] =
+        {"detokenize", "[FILE...]", "write the text of token ids",
+         "Reads decimal ids separated by white space and writes exactly the text that they stand for. Without FILE, or "
+         "where FILE is -, standard input is read.",
+         "quire tokenize book.txt | quire detokenize", 0, MANY},
+    [COMMAND_INFO] =
+        {"info", "[MODEL]", "describe a model and what it needs",
+         "Writes every configuration field, the tensors by type, the tokenizer, and the memory and disk that reading "
+         "8,192, 65,536 and 84,000 tokens takes with the options given.",
+         "quire info mpt-7b-storywriter/ --memory 16G", 0, 1},
+    [COMMAND_HELP] = {"help", "[COMMAND]", "show how a command is used", "", NULL, 0, 1},
+    [COMMAND_VERSION] = {"version", "", "show the version", "", NULL, 0, 0},
+};
+
+const struct option_row option_rows[] = {
+    {"model", 'm', "MODEL", OPTION_TEXT, FIELD(model), 0, 0, ON_MODEL, GROUP_GENERAL,
+     "a HuggingFace checkpoint folder or a GGUF file", "$QUIRE_MODEL, else the model that ships"},
+    {"help", 'h', NULL, OPTION_FLAG, FIELD(wants_help), 0, 0, ON_ALL, GROUP_GENERAL, "show this help", NULL},
+    {"version", 0, NULL, OPTION_FLAG, FIELD(wants_version), 0, 0, ON_ALL, GROUP_GENERAL, "show the version", NULL},
+
+    {"join", 0, NULL, OPTION_FLAG, FIELD(join), 0, 0, ON_READING, GROUP_INPUT,
+     "the FILEs are parts of one text, in this order", "each FILE is a text of its own"},
+    {"head", 0, "TOKENS", OPTION_COUNT64, FIELD(head_tokens), 1, MOST_TOKENS, ON_READING, GROUP_INPUT,
+     "read only the first TOKENS of a document", "all of it"},
+    {"tail", 0, "TOKENS", OPTION_COUNT64, FIELD(tail_tokens), 1, MOST_TOKENS, ON_READING, GROUP_INPUT,
+     "read only the last TOKENS of a document", "all of it"},
+    {"lossy", 0, NULL, OPTION_FLAG, FIELD(lossy), 0, 0, ON_TEXT, GROUP_INPUT,
+     "replace what is not valid UTF-8 and say how often", "it is an error"},
+    {"no-uring", 0, NULL, OPTION_FLAG, FIELD(no_uring), 0, 0, ON_FILES, GROUP_INPUT,
+     "read files without io_uring", NULL},
+    {"special", 0, NULL, OPTION_FLAG, FIELD(parse_special), 0, 0, ON(COMMAND_TOKENIZE), GROUP_INPUT,
+     "text that spells a special token becomes that token", "it is text"},
+
+    {"max-tokens", 'n', "N", OPTION_COUNT64, FIELD(max_tokens), 1, MOST_TOKENS, ON_WRITING, GROUP_WRITING,
+     "write at most N tokens", NULL},
+    {"prompt", 0, "TEXT", OPTION_TEXT, FIELD(prompt), 0, 0, ON(COMMAND_CONTINUE), GROUP_WRITING,
+     "the continuation starts with a paragraph of TEXT (not repeated in the output)", NULL},
+    {"prompt-format", 0, "FORMAT", OPTION_TEXT, FIELD(format), 0, 0, ON_WRITING, GROUP_WRITING,
+     "how the text is wrapped: plain, instruct or chatml", "plain for continue, else the model's own"},
+    {"stop", 0, "TEXT", OPTION_LIST, FIELD(stop), 0, 0, ON_WRITING, GROUP_WRITING,
+     "end before TEXT is written; may be given up to 16 times", NULL},
+
+    {"temperature", 0, "T", OPTION_NUMBER, FIELD(sampler.temperature), 0, 1000, ON_WRITING, GROUP_SAMPLING,
+     "0 always takes the most likely token; higher is freer", NULL},
+    {"top-k", 0, "K", OPTION_COUNT, FIELD(sampler.top_k), 0, MOST_TOKENS, ON_WRITING, GROUP_SAMPLING,
+     "choose among the K most likely tokens", "0, all"},
+    {"top-p", 0, "P", OPTION_NUMBER, FIELD(sampler.top_p), 1e-6, 1, ON_WRITING, GROUP_SAMPLING,
+     "choose among the likeliest tokens that together have probability P", NULL},
+    {"min-p", 0, "P", OPTION_NUMBER, FIELD(sampler.min_p), 0, 1, ON_WRITING, GROUP_SAMPLING,
+     "leave out tokens less than P times as likely as the best", "0, none"},
+    {"repetition-penalty", 0, "R", OPTION_NUMBER, FIELD(sampler.repetition_penalty), 1e-3, 1000, ON_WRITING,
+     GROUP_SAMPLING, "make tokens that the text has already R times less likely", "1, none"},
+    {"seed", 0, "N", OPTION_COUNT64, FIELD(sampler.seed), 0, 9007199254740991.0, ON_WRITING, GROUP_SAMPLING,
+     "the same seed gives the same text", "0"},
+
+    {"memory", 0, "SIZE", OPTION_SIZE, FIELD(memory_bytes), 1, 0x1p62, ON_ENGINE, GROUP_COMPUTING,
+     "stay under SIZE of memory, such as 800M or 1.5G, for weights, activations, keys and values together",
+     "three quarters of what is free"},
+    {"store", 0, "DIR", OPTION_TEXT, FIELD(store), 0, 0, ON_WRITING, GROUP_COMPUTING,
+     "keep keys and values in DIR, to be used again", "$XDG_CACHE_HOME/quire or ~/.cache/quire"},
+    {"no-store", 0, NULL, OPTION_FLAG, FIELD(no_store), 0, 0, ON_WRITING, GROUP_COMPUTING,
+     "keep nothing: use temporary files that vanish", NULL},
+    {"kv-type", 0, "TYPE", OPTION_TEXT, FIELD(kv_type), 0, 0, ON_ENGINE, GROUP_COMPUTING,
+     "store keys and values as f32, f16 or bf16", NULL},
+    {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
+     "tokens that go through a layer together", "512"},
+    {"span", 0, "TOKENS", OPTION_COUNT, FIELD(span_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
+     "tokens that go through the model layer by layer", "as many as memory allows"},
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_ENGINE, GROUP_COMPUTING,
+     "threads that compute", "the processors that may be used"},
+    {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_ENGINE, GROUP_COMPUTING,
+     "kernels to use: ref, base, avx2 or avx512", "$QUIRE_ISA, else the best that runs here"},
+
+    {"per-token", 0, NULL, OPTION_FLAG, FIELD(per_token), 0, 0, ON(COMMAND_SCORE), GROUP_OUTPUT,
+     "write position, id and log-probability of each token, separated by tabs", NULL},
+    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON_ENGINE, GROUP_OUTPUT,
+     "write one JSON object per document instead of text", NULL},
+    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL, GROUP_OUTPUT,
+     "write nothing but errors to standard error", NULL},
+    {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL, GROUP_OUTPUT,
+     "say more about how the work is done", NULL},
+};
+const size_t n_option_rows = sizeof option_rows / sizeof option_rows[0];
+
+struct options options_defaults(enum command_id command)
+{
+    return (struct options){
+        .command = command,
+        .max_tokens = command == COMMAND_CONTINUE ? 200 : 300,
+        .sampler = quire_sampler_defaults(),
+        .kv_type = quire_dtype_name(quire_engine_defaults().kv_type),
+    };
+}
+
+bool option_applies(const struct option_row *row, enum command_id command)
+{
+    return (row->commands & ON(command)) != 0;
+}
+
+/* --- values ------------------------------------------------------------------------------------------------------ */
+
+static quire_status out_of_range(const struct option_row *row, const char *text, quire_error *err)
+{
+    if (row->kind == OPTION_SIZE)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a size such as 800M or 1.5G", row->name, text);
+    if (row->most >= MOST_TOKENS)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a whole number from %.0f on", row->name, text,
+                          row->least);
+    return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a %s from %g to %g", row->name, text,
+                      row->kind == OPTION_NUMBER ? "number" : "whole number", row->least, row->most);
+}
+
+static bool is_in_range(const struct option_row *row, double value)
+{
+    return value >= row->least && value <= row->most;
+}
+
+/* Digits only: strtoull would also take a sign, white space and a hexadecimal prefix. */
+static bool read_whole(const char *text, uint64_t *value)
+{
+    char *end;
+    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text))
+        return false;
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return errno == 0;
+}
+
+static bool read_number(const char *text, const char **rest, double *value)
+{
+    char *end;
+    if (strspn(text, "0123456789.") == 0 || strpbrk(text, "xX")) /* no sign, no white space, nothing hexadecimal */
+        return false;
+    *value = strtod(text, &end);
+    *rest = end;
+    return end != text && isfinite(*value);
+}
+
+/* Bytes, or K, M, G, T in steps of 1024, with or without B or iB behind. */
+static bool read_size(const char *text, double *bytes)
+{
+    static const char suffixes[] = "KMGT";
+    const char *rest;
+    if (!read_number(text, &rest, bytes))
+        return false;
+    const char *found = *rest ? strchr(suffixes, *rest >= 'a' ? *rest - 'a' + 'A' : *rest) : NULL;
+    if (found) {
+        *bytes = ldexp(*bytes, 10 * (int)(found - suffixes + 1));
+        rest++;
+        if (*rest == 'i' && rest[1] == 'B')
+            rest++;
+    }
+    if (*rest == 'B' || *rest == 'b')
+        rest++;
+    return *rest == '\0';
+}
+
+static quire_status set_value(struct options *out, const struct option_row *row, const char *text, quire_error *err)
+{
+    char *field = (char *)out + row->offset;
+    uint64_t whole = 0;
+    double number = 0;
+    const char *rest;
+    bool is_valid = true;
+    switch (row->kind) {
+    case OPTION_FLAG: *(bool *)(void *)field = true; break;
+    case OPTION_TEXT: *(const char **)(void *)field = text; break;
+    case OPTION_LIST:
+        if (out->n_stop == MAX_STOP_STRINGS)
+            return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s' is given more than %d times", row->name,
+                              MAX_STOP_STRINGS);
+        if (text[0] == '\0')
+            return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': the text is empty", row->name);
+        out->stop[out->n_stop++] = text;
+        break;
+    case OPTION_COUNT:
+        is_valid = read_whole(text, &whole) && is_in_range(row, (double)whole);
+        *(uint32_t *)(void *)field = (uint32_t)whole;
+        break;
+    case OPTION_COUNT64:
+        is_valid = read_whole(text, &whole) && is_in_range(row, (double)whole);
+        *(uint64_t *)(void *)field = whole;
+        break;
+    case OPTION_SIZE:
+        is_valid = read_size(text, &number) && is_in_range(row, number);
+        *(uint64_t *)(void *)field = is_valid ? (uint64_t)number : 0;
+        break;
+    case OPTION_NUMBER:
+        is_valid = read_number(text, &rest, &number) && *rest == '\0' && is_in_range(row, number);
+        *(float *)(void *)field = (float)number;
+        break;
+    }
+    return is_valid ? QUIRE_OK : out_of_range(row, text, err);
+}
+
+/* --- the command line -------------------------------------------------------------------------------------------- */
+
+static enum command_id find_command(const char *name)
+{
+    for (int id = 0; id < N_COMMANDS; id++)
+        if (strcmp(command_rows[id].name, name) == 0)
+            return (enum command_id)id;
+    return N_COMMANDS;
+}
+
+/* What getopt_long found to be no option of this command: one of another, or none at all. */
+static quire_status unknown_option(enum command_id command, const char *word, int letter, quire_error *err)
+{
+    for (size_t i = 0; i < n_option_rows; i++) {
+        const struct option_row *row = &option_rows[i];
+        size_t n_name = strlen(row->name);
+        bool is_it = letter ? row->letter == letter
+                            : strncmp(word + 2, row->name, n_name) == 0 && (!word[2 + n_name] || word[2 + n_name] == '=');
+        if (is_it && !option_applies(row, command))
+            return quire_fail(err, QUIRE_ERR_USAGE, "'%s' does not take the option '--%s'", command_rows[command].name,
+                              row->name);
+    }
+    if (letter)
+        return quire_fail(err, QUIRE_ERR_USAGE, "unknown option '-%c'", letter);
+    return quire_fail(err, QUIRE_ERR_USAGE, "unknown or ambiguous option '%s'", word);
+}
+
+static quire_status check_together(const struct options *o, quire_error *err)
+{
+    const struct command_row *row = &command_rows[o->command];
+    if (o->n_arguments < row->least_arguments)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the question is missing");
+    if (o->n_arguments > row->most_arguments)
+        return quire_fail(err, QUIRE_ERR_USAGE, "unexpected argument '%s'", o->arguments[row->most_arguments]);
+    if (o->head_tokens && o->tail_tokens)
+        return quire_fail(err, QUIRE_ERR_USAGE, "options '--head' and '--tail' exclude each other");
+    if (o->store && o->no_store)
+        return quire_fail(err, QUIRE_ERR_USAGE, "options '--store' and '--no-store' exclude each other");
+    if (o->quiet && o->verbose)
+        return quire_fail(err, QUIRE_ERR_USAGE, "options '--quiet' and '--verbose' exclude each other");
+    if (o->command == COMMAND_INFO && o->model && o->n_arguments > 0)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the model is given twice: '%s' and '%s'", o->model, o->arguments[0]);
+
+    quire_dtype kv_type;
+    quire_prompt_format format;
+    quire_status status = quire_dtype_parse(&kv_type, o->kv_type, err);
+    if (status == QUIRE_OK && kv_type > QUIRE_DTYPE_BF16)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--kv-type': '%s' is not f32, f16 or bf16", o->kv_type);
+    if (status == QUIRE_OK && o->format)
+        status = quire_prompt_format_parse(&format, o->format, err);
+    return status;
+}
+
+/* Tables for getopt_long of what the command takes. Each long option's value is its row, plus one, beyond the letters. */
+enum { FIRST_ROW_VALUE = 1000, MAX_ROWS = 64 };
+_Static_assert(sizeof option_rows / sizeof option_rows[0] < MAX_ROWS, "the option table has outgrown getopt's");
+
+static void make_getopt_tables(enum command_id command, struct option longs[MAX_ROWS], char shorts[2 * MAX_ROWS + 2])
+{
+    size_t n_longs = 0, n_shorts = 0;
+    shorts[n_shorts++] = ':'; /* a missing value is told apart from an unknown option */
+    for (size_t i = 0; i < n_option_rows; i++) {
+        const struct option_row *row = &option_rows[i];
+        if (!option_applies(row, command))
+            continue;
+        longs[n_longs++] = (struct option){row->name, row->argument ? required_argument : no_argument, NULL,
+                                           FIRST_ROW_VALUE + (int)i};
+        if (row->letter) {
+            shorts[n_shorts++] = row->letter;
+            if (row->argument)
+                shorts[n_shorts++] = ':';
+        }
+    }
+    longs[n_longs] = (struct option){0};
+    shorts[n_shorts] = '\0';
+}
+
+static const struct option_row *find_row(int value)
+{
+    if (value >= FIRST_ROW_VALUE)
+        return &option_rows[value - FIRST_ROW_VALUE];
+    for (size_t i = 0; i < n_option_rows; i++)
+        if (option_rows[i].letter == value)
+            return &option_rows[i];
+    return NULL;
+}
+
+/* argv[0] is the command's name. */
+static quire_status parse_options(struct options *out, int argc, char **argv, quire_error *err)
+{
+    struct option longs[MAX_ROWS];
+    char shorts[2 * MAX_ROWS + 2];
+    make_getopt_tables(out->command, longs, shorts);
+    optind = 0; /* start afresh, and reorder whatever the environment says */
+    opterr = 0;
+    for (int value; (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        const char *word = argv[optind - 1];
+        if (value == ':' && optopt < FIRST_ROW_VALUE)
+            return quire_fail(err, QUIRE_ERR_USAGE, "option '-%c' needs a value", optopt);
+        if (value == ':')
+            return quire_fail(err, QUIRE_ERR_USAGE, "option '%s' needs a value", word);
+        if (value == '?' && optopt >= FIRST_ROW_VALUE)
+            return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s' takes no value", find_row(optopt)->name);
+        if (value == '?')
+            return unknown_option(out->command, word, optopt, err);
+        quire_status status = set_value(out, find_row(value), optarg, err);
+        if (status != QUIRE_OK)
+            return status;
+    }
+    out->arguments = (const char *const *)(argv + optind);
+    out->n_arguments = (size_t)(argc - optind);
+    return QUIRE_OK;
+}
+
+quire_status options_parse(struct options *out, int argc, char **argv, enum command_id *command, quire_error *err)
+{
+    *command = N_COMMANDS;
+    if (argc < 2)
+        return quire_fail(err, QUIRE_ERR_USAGE, "no command is given");
+
+    /* `quire --help` is `quire help`, `quire --version` is `quire version`. */
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    enum command_id id = find_command(name);
+    if (id == N_COMMANDS)
+        return quire_fail(err, QUIRE_ERR_USAGE, name[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", name);
+
+    *command = id;
+    struct options options = options_defaults(id);
+    quire_status status = parse_options(&options, argc - 1, argv + 1, err);
+    if (status == QUIRE_OK && !options.wants_help && !options.wants_version)
+        status = check_together(&options, err);
+    if (status == QUIRE_OK)
+        *out = options;
+    return status;
+}

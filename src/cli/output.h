@@ -1,0 +1,31 @@
+/* Standard output: the product and nothing else. */
+#ifndef QUIRE_CLI_OUTPUT_H
+#define QUIRE_CLI_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "quire/error.h"
+
+struct output {
+    char *buffer;
+    size_t n_buffered;
+    bool is_terminal;
+    bool is_file;     /* a regular file: nobody watches it grow */
+    bool is_closed;   /* the reader of the pipe has gone; not worth a message */
+    char last;        /* the last byte written; 0 before the first */
+};
+
+/* Errors: NO_MEMORY. */
+quire_status output_open(struct output *output, quire_error *err);
+void output_close(struct output *output); /* what is still buffered is dropped: flush first */
+
+/* Errors: IO or NO_SPACE (standard output cannot be written), CANCELLED (a signal came while it was blocked). */
+quire_status output_write(struct output *output, const char *bytes, size_t n, quire_error *err);
+quire_status output_print(struct output *output, quire_error *err, const char *format, ...) QUIRE_PRINTF(3, 4);
+quire_status output_flush(struct output *output, quire_error *err);
+
+/* Ends the line that text left unfinished, where it did, and flushes. */
+quire_status output_end_line(struct output *output, quire_error *err);
+
+#endif

@@ -1,0 +1,166 @@
+#include "progress.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "text.h"
+
+enum { MOST_COLUMNS = 200, BAR_COLUMNS = 30 };
+static const double REDRAW_SECONDS = 1.0 / 6, LINE_SECONDS = 10;
+
+double progress_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void progress_open(struct progress *progress, bool is_quiet, bool is_verbose)
+{
+    const char *terminal = getenv("TERM");
+    *progress = (struct progress){.is_quiet = is_quiet, .is_verbose = is_verbose};
+    progress->is_terminal = isatty(STDERR_FILENO) && terminal && strcmp(terminal, "dumb") != 0;
+    progress_begin(progress);
+}
+
+void progress_clear(struct progress *progress)
+{
+    if (progress->is_drawn)
+        fputs("\r\033[K", stderr);
+    progress->is_drawn = false;
+}
+
+static void QUIRE_PRINTF(2, 0) say(struct progress *progress, const char *format, va_list args)
+{
+    char message[2048];
+    vsnprintf(message, sizeof message, format, args);
+    progress_clear(progress);
+    fprintf(stderr, "quire: %s\n", message);
+}
+
+#define SAY(condition)                                                                                                 \
+    do {                                                                                                               \
+        va_list args;                                                                                                  \
+        va_start(args, format);                                                                                        \
+        if (condition)                                                                                                 \
+            say(progress, format, args);                                                                               \
+        va_end(args);                                                                                                  \
+    } while (0)
+
+void progress_error(struct progress *progress, const char *format, ...)
+{
+    SAY(true);
+}
+
+void progress_note(struct progress *progress, const char *format, ...)
+{
+    SAY(!progress->is_quiet);
+}
+
+void progress_detail(struct progress *progress, const char *format, ...)
+{
+    SAY(progress->is_verbose);
+}
+
+void progress_begin(struct progress *progress)
+{
+    progress->phase_start = progress_now();
+    /* The first bar comes at once, the first line after a while: short work stays quiet in a log. */
+    progress->drawn_at = progress->is_terminal ? 0 : progress->phase_start;
+    progress->has_first = false;
+}
+
+/* Whether it is time to show something again; if so, that time is now. */
+static bool is_due(struct progress *progress, double now)
+{
+    if (progress->is_quiet || now - progress->drawn_at < (progress->is_terminal ? REDRAW_SECONDS : LINE_SECONDS))
+        return false;
+    progress->drawn_at = now;
+    return true;
+}
+
+static size_t terminal_columns(void)
+{
+    struct winsize size;
+    size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+    return columns < MOST_COLUMNS ? columns : MOST_COLUMNS;
+}
+
+/* A bar of `share` in front of the words where there is room for both; the words are cut at the terminal's edge. */
+static void draw(struct progress *progress, const char *label, double share, const char *words)
+{
+    if (!progress->is_terminal) {
+        fprintf(stderr, "quire: %s %s\n", label, words);
+        return;
+    }
+    size_t columns = terminal_columns();
+    char bar[BAR_COLUMNS + 4] = "";
+    if (share >= 0 && strlen(label) + strlen(words) + BAR_COLUMNS + 6 <= columns) {
+        size_t n_full = (size_t)((share < 1 ? share : 1) * BAR_COLUMNS);
+        char *to = bar;
+        *to++ = '[';
+        memset(to, '#', n_full);
+        memset(to + n_full, '.', BAR_COLUMNS - n_full);
+        memcpy(to + BAR_COLUMNS, "] ", 3);
+    }
+    char line[MOST_COLUMNS + BAR_COLUMNS + 300];
+    snprintf(line, sizeof line, "%s %s%s", label, bar, words);
+    line[columns - 1] = '\0'; /* a full line would wrap */
+    fprintf(stderr, "\r%s\033[K", line);
+    progress->is_drawn = true;
+}
+
+void progress_input(struct progress *progress, uint64_t n_bytes, int64_t size, uint64_t n_tokens)
+{
+    double now = progress_now();
+    if (!is_due(progress, now))
+        return;
+    char bytes[TEXT_SIZE], total[TEXT_SIZE], tokens[TEXT_SIZE], words[160];
+    text_bytes(bytes, n_bytes);
+    text_count(tokens, n_tokens);
+    if (size > 0)
+        snprintf(words, sizeof words, "%s of %s, %s tokens", bytes, text_bytes(total, (uint64_t)size), tokens);
+    else
+        snprintf(words, sizeof words, "%s, %s tokens", bytes, tokens);
+    draw(progress, "input", size > 0 ? (double)n_bytes / (double)size : -1, words);
+}
+
+void progress_prefill(struct progress *progress, const quire_progress *state)
+{
+    double now = progress_now();
+    if (!progress->has_first) {
+        progress->has_first = true;
+        progress->first_work = state->work_done;
+        progress->first_tokens = state->n_tokens;
+        progress->phase_start = now;
+    }
+    if (!is_due(progress, now))
+        return;
+
+    char done[TEXT_SIZE], total[TEXT_SIZE], rate[TEXT_SIZE], left[TEXT_SIZE], words[200];
+    double seconds = now - progress->phase_start, work = state->work_done - progress->first_work;
+    uint64_t n_new = state->n_tokens > progress->first_tokens ? state->n_tokens - progress->first_tokens : 0;
+    int n = snprintf(words, sizeof words, "%3.0f%%  %s of %s tokens", 100 * state->work_done,
+                     text_count(done, state->n_tokens), text_count(total, state->n_tokens_total));
+    if (n_new > 0 && seconds > 0)
+        n += snprintf(words + n, sizeof words - (size_t)n, "  %s tokens/s", text_rate(rate, (double)n_new, seconds));
+    if (work > 0 && seconds > 1) /* an estimate from less jumps about */
+        snprintf(words + n, sizeof words - (size_t)n, "  %s left", text_time(left, seconds * (1 - state->work_done) / work));
+    draw(progress, "reading", state->work_done, words);
+}
+
+void progress_writing(struct progress *progress, uint64_t n_tokens, uint64_t n_most)
+{
+    double now = progress_now();
+    if (!is_due(progress, now))
+        return;
+    char done[TEXT_SIZE], most[TEXT_SIZE], rate[TEXT_SIZE], words[160];
+    snprintf(words, sizeof words, "%s of at most %s tokens  %s tokens/s", text_count(done, n_tokens),
+             text_count(most, n_most), text_rate(rate, (double)n_tokens, now - progress->phase_start));
+    draw(progress, "writing", (double)n_tokens / (double)n_most, words);
+}

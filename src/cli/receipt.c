@@ -1,0 +1,119 @@
+#include "receipt.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "json_out.h"
+#include "text.h"
+
+enum { NAME_SIZE = 512 };
+
+/* For people and for programs. */
+static const struct {
+    const char *words;
+    const char *code;
+} endings[] = {
+    [NOTHING_WRITTEN] = {"", ""},
+    [ENDED_BY_LENGTH] = {"the limit of --max-tokens", "max_tokens"},
+    [ENDED_BY_MODEL] = {"the model", "end_of_text"},
+    [ENDED_BY_STOP] = {"a stop string", "stop"},
+    [ENDED_BY_INTERRUPT] = {"a signal", "interrupt"},
+    [ENDED_BY_OUTPUT] = {"the reader of the output, who closed it", "output_closed"},
+};
+
+uint64_t receipt_peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+void receipt_print_plan(struct session *s, const char *name, const quire_plan *plan)
+{
+    char tokens[TEXT_SIZE], memory[TEXT_SIZE], budget[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
+    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk, spans of %s tokens", name,
+                  text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
+                  text_bytes(budget, plan->budget_bytes), text_bytes(disk, plan->disk_bytes),
+                  text_count(span, plan->span_tokens));
+    const quire_config *config = quire_model_config(s->model);
+    if (plan->n_tokens + plan->n_new > config->max_seq_len)
+        progress_detail(&s->progress, "the text is longer than the %s tokens that the model was trained on; ALiBi reads on",
+                        text_count(tokens, config->max_seq_len));
+    progress_detail(&s->progress, "chunks of %u tokens; the least budget for this text is %s", plan->chunk_tokens,
+                    text_bytes(memory, plan->least_bytes));
+}
+
+void receipt_print_changes(struct session *s, const struct document *d)
+{
+    char name[NAME_SIZE], count[TEXT_SIZE], tokens[TEXT_SIZE];
+    document_name(d, name, sizeof name);
+    if (d->n_replaced > 0)
+        progress_note(&s->progress, "%s: %s invalid part%s of the text replaced by U+FFFD (--lossy)", name,
+                      text_count(count, d->n_replaced), d->n_replaced == 1 ? "" : "s");
+    if (d->is_cut_short)
+        progress_note(&s->progress, "%s: only the first %s tokens were read (--head)", name,
+                      text_count(tokens, d->n_tokens));
+    if (d->n_left_out > 0)
+        progress_note(&s->progress, "%s: only the last %s tokens were read, %s before them left out (--tail)", name,
+                      text_count(tokens, d->n_tokens), text_count(count, d->n_left_out));
+}
+
+void receipt_print(struct session *s, const struct receipt *r)
+{
+    const struct document *d = r->document;
+    char name[NAME_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE], e[TEXT_SIZE];
+    uint64_t n_read = d->n_tokens + r->n_prompt, n_computed = n_read - r->n_reused;
+    document_name(d, name, sizeof name);
+    receipt_print_changes(s, d);
+    progress_note(&s->progress, "%s: %s bytes, %s tokens, %s of them reused; read in %s (%s tokens/s)", name,
+                  text_count(a, d->n_bytes), text_count(b, n_read), text_count(c, r->n_reused),
+                  text_time(e, r->read_seconds), text_rate((char[TEXT_SIZE]){0}, (double)n_computed, r->read_seconds));
+    if (r->ending != NOTHING_WRITTEN)
+        progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
+                      text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds), endings[r->ending].words);
+    text_bytes(a, receipt_peak_bytes());
+    text_bytes(b, r->disk_bytes);
+    if (s->store)
+        progress_note(&s->progress, "peak memory %s; %s of keys and values added to %s", a, b, s->store);
+    else
+        progress_note(&s->progress, "peak memory %s; %s of keys and values in temporary files, now gone", a, b);
+}
+
+static json_t *paths_json(const struct document *d)
+{
+    if (d->n_paths == 1)
+        return json_text(d->paths[0], strlen(d->paths[0]));
+    json_t *paths = json_array();
+    for (size_t i = 0; i < d->n_paths; i++)
+        json_array_append_new(paths, json_text(d->paths[i], strlen(d->paths[i])));
+    return paths;
+}
+
+static json_t *seconds_json(double seconds)
+{
+    return json_real((double)(int64_t)(seconds * 1e6 + 0.5) / 1e6);
+}
+
+void receipt_add_json(json_t *object, const struct session *s, const struct receipt *r)
+{
+    const struct document *d = r->document;
+    json_object_set_new(object, "document", paths_json(d));
+    json_object_set_new(object, "bytes", json_integer((json_int_t)d->n_bytes));
+    json_object_set_new(object, "replaced", json_integer((json_int_t)d->n_replaced));
+    json_object_set_new(object, "tokens", json_integer((json_int_t)d->n_tokens));
+    json_object_set_new(object, "cut_by_head", json_boolean(d->is_cut_short));
+    json_object_set_new(object, "tokens_left_out_by_tail", json_integer((json_int_t)d->n_left_out));
+    json_object_set_new(object, "prompt_tokens", json_integer((json_int_t)r->n_prompt));
+    json_object_set_new(object, "reused_tokens", json_integer((json_int_t)r->n_reused));
+    json_object_set_new(object, "read_seconds", seconds_json(r->read_seconds));
+    if (r->ending != NOTHING_WRITTEN) {
+        json_object_set_new(object, "new_tokens", json_integer((json_int_t)r->n_new));
+        json_object_set_new(object, "write_seconds", seconds_json(r->write_seconds));
+        json_object_set_new(object, "ended_by", json_string(endings[r->ending].code));
+    }
+    json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)receipt_peak_bytes()));
+    json_object_set_new(object, "kv_bytes_written", json_integer((json_int_t)r->disk_bytes));
+    json_object_set_new(object, "store", s->store ? json_text(s->store, strlen(s->store)) : json_null());
+    json_object_set_new(object, "model", json_text(s->model_path, strlen(s->model_path)));
+    json_object_set_new(object, "model_fingerprint", json_string(quire_model_fingerprint(s->model)));
+}

@@ -1,0 +1,153 @@
+#include "session.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "interrupt.h"
+#include "model_path.h"
+
+/* The default store is where the XDG base directory specification puts what can be made again. A relative
+ * XDG_CACHE_HOME is to be ignored. */
+static quire_status find_store(struct session *s)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char path[PATH_MAX];
+    int n = 0;
+    if (s->o->store)
+        n = snprintf(path, sizeof path, "%s", s->o->store);
+    else if (cache && cache[0] == '/')
+        n = snprintf(path, sizeof path, "%s/quire", cache);
+    else if (home && home[0] == '/')
+        n = snprintf(path, sizeof path, "%s/.cache/quire", home);
+    else
+        progress_note(&s->progress, "nothing is kept for another run: neither XDG_CACHE_HOME nor HOME names a folder; "
+                                    "name one with --store");
+    if (n <= 0)
+        return QUIRE_OK;
+    s->store = (size_t)n < sizeof path ? strdup(path) : NULL;
+    return s->store ? QUIRE_OK : quire_fail(&s->error, QUIRE_ERR_USAGE, "the store's path is too long");
+}
+
+static int on_progress(void *user, const quire_progress *state)
+{
+    struct session *s = user;
+    s->state = *state;
+    if (!state->is_decode)
+        progress_prefill(&s->progress, state);
+    return interrupt_pending() || s->is_stopped;
+}
+
+static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const float *logprobs, size_t n)
+{
+    struct session *s = user;
+    s->on_logprobs(s->logprobs_user, first, ids, logprobs, n);
+}
+
+static quire_status open_engine(struct session *s)
+{
+    const struct options *o = s->o;
+    quire_engine_options options = quire_engine_defaults();
+    quire_status status = quire_dtype_parse(&options.kv_type, o->kv_type, &s->error);
+    if (status != QUIRE_OK)
+        return status;
+    options.memory_bytes = o->memory_bytes;
+    options.store_path = s->store;
+    options.no_reuse = s->on_logprobs != NULL; /* log-probabilities are computed, not stored */
+    options.chunk_tokens = o->chunk_tokens;
+    options.span_tokens = o->span_tokens;
+    options.n_threads = o->n_threads;
+    options.isa = o->isa;
+    options.progress = on_progress;
+    options.logprobs = s->on_logprobs ? on_logprobs : NULL;
+    options.user = s;
+    status = quire_engine_open(&s->engine, s->model, &options, &s->error);
+    if (status == QUIRE_OK) {
+        interrupt_watch_engine(s->engine);
+        progress_detail(&s->progress, "engine: %s kernels, %u threads, %s keys and values", quire_engine_isa(s->engine),
+                        quire_engine_n_threads(s->engine), quire_dtype_name(options.kv_type));
+    }
+    return status;
+}
+
+quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
+                          bool keeps)
+{
+    s->o = o;
+    s->source = FROM_OPTIONS;
+    progress_open(&s->progress, o->quiet, o->verbose);
+    quire_status status = output_open(&s->output, &s->error);
+    if (status == QUIRE_OK)
+        status = model_path_find(&s->model_path, model ? model : o->model, &s->error);
+    if (status == QUIRE_OK && keeps && !o->no_store)
+        status = find_store(s);
+    if (status != QUIRE_OK)
+        return status;
+
+    s->source = FROM_INPUT;
+    if (need == NEED_TOKENIZER)
+        return quire_tokenizer_open_path(&s->tokenizer, s->model_path, &s->error);
+    status = quire_model_open(&s->model, s->model_path, &s->error);
+    if (status == QUIRE_OK)
+        progress_detail(&s->progress, "model: %s (%s), %s", s->model_path, quire_model_format_name(s->model),
+                        quire_model_name(s->model));
+    if (status == QUIRE_OK)
+        status = quire_tokenizer_open(&s->tokenizer, s->model, &s->error);
+    if (status != QUIRE_OK)
+        return status;
+
+    s->source = FROM_OPTIONS;
+    return open_engine(s);
+}
+
+enum exit_code session_fail(struct session *s, enum error_source source)
+{
+    quire_status status = s->error.status;
+    progress_clear(&s->progress);
+    if (!s->output.is_closed)
+        progress_error(&s->progress, "%s", s->error.message);
+    quire_error_clear(&s->error);
+    return exit_for(status, source);
+}
+
+enum exit_code session_close(struct session *s, enum exit_code code)
+{
+    if (s->output.buffer && code == EXIT_DONE && output_flush(&s->output, &s->error) != QUIRE_OK)
+        code = session_fail(s, FROM_WORK);
+    progress_clear(&s->progress);
+    interrupt_watch_engine(NULL);
+    quire_engine_close(s->engine);
+    quire_tokenizer_close(s->tokenizer);
+    quire_model_close(s->model);
+    free(s->model_path);
+    free(s->store);
+    output_close(&s->output);
+    return code;
+}
+
+enum exit_code session_each(struct session *s, size_t n_arguments, session_work work, void *user)
+{
+    const char *const *paths;
+    size_t n_paths;
+    enum exit_code first_failure = EXIT_DONE;
+    quire_status status = documents_find(&paths, &n_paths, s->o->arguments, n_arguments, &s->error);
+    if (status != QUIRE_OK)
+        return session_fail(s, status == QUIRE_ERR_USAGE ? FROM_OPTIONS : FROM_INPUT);
+
+    size_t n_together = s->o->join ? n_paths : 1;
+    for (size_t i = 0; i < n_paths; i += n_together) {
+        struct document document = {.paths = paths + i, .n_paths = n_together};
+        enum exit_code code = work(s, &document, user);
+        document_release(&document);
+        if (first_failure == EXIT_DONE)
+            first_failure = code;
+        if (code == EXIT_INTERRUPTED || s->is_stopped)
+            break;
+        if (interrupt_pending() && i + n_together < n_paths) {
+            progress_error(&s->progress, "interrupted before %s", document_path_name(paths[i + n_together]));
+            return EXIT_INTERRUPTED;
+        }
+    }
+    return first_failure;
+}

@@ -1,0 +1,35 @@
+/* Attention over the keys and values of a book. */
+#ifndef QUIRE_ENGINE_ATTENTION_H
+#define QUIRE_ENGINE_ATTENTION_H
+
+#include "engine.h"
+
+/* Scratch memory of the threads, for both uses below. */
+struct attention_scratch {
+    float *memory;
+    size_t worker_floats;
+};
+
+/* Floats that one thread needs. */
+size_t attention_scratch_floats(const quire_config *config);
+
+/* Queries of tokens [first, first + n) of one layer, whose keys and values up to there are in the book.
+ * q: row r of token first + r starts at q + r * q_stride, heads side by side; scaled here by softmax_scale.
+ * out: [n][d_model]. releases_heads: each head's blocks are let go once they were used.
+ * Stops early, leaving out undefined, when the engine is cancelled. */
+struct attention {
+    struct kv_book *kv;
+    uint32_t layer;
+    size_t first, n;
+    const float *q;
+    size_t q_stride;
+    float *out;
+    const struct attention_scratch *scratch;
+    bool releases_heads;
+};
+void attention_chunk(struct quire_engine *engine, const struct attention *attention);
+
+/* The same for one token (n == 1), the last in the book: blocks are used as they are stored. */
+void attention_token(struct quire_engine *engine, const struct attention *attention);
+
+#endif

@@ -1,0 +1,161 @@
+/* A book as its reader holds it: the text that was read, and the branch of what was appended. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "decode.h"
+#include "engine.h"
+#include "prefill.h"
+
+quire_status quire_book_open(quire_book **out, quire_engine *engine, quire_error *err)
+{
+    if (engine->has_book)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the engine has a book open: close it first");
+    quire_book *book = mem_calloc(1, sizeof *book, "a book", err);
+    if (!book)
+        return QUIRE_ERR_NO_MEMORY;
+    book->engine = engine;
+    engine->has_book = true;
+    *out = book;
+    return QUIRE_OK;
+}
+
+void quire_book_close(quire_book *book)
+{
+    if (!book)
+        return;
+    kv_book_close(book->branch);
+    kv_book_close(book->kv);
+    decode_close(book->decode);
+    free(book->ids);
+    free(book->logits);
+    book->engine->has_book = false;
+    free(book);
+}
+
+static quire_status check_ids(const quire_engine *engine, const int32_t *ids, size_t n, quire_error *err)
+{
+    uint32_t vocab_size = engine->model->config.vocab_size;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= vocab_size)
+            return quire_fail(err, QUIRE_ERR_USAGE, "token %zu is %d, and '%s' has ids from 0 to %u", i, ids[i],
+                              engine->model->path, vocab_size - 1);
+    return QUIRE_OK;
+}
+
+/* Whether the disk has room for what is not there yet. */
+static quire_status check_space(const quire_book *book, quire_error *err)
+{
+    struct kv_geometry geometry = engine_kv_geometry(&book->engine->model->config, book->engine->opts.kv_type);
+    uint64_t free_bytes;
+    quire_status status = kv_store_free_bytes(book->engine->store, &free_bytes, err);
+    if (status != QUIRE_OK)
+        return status;
+    uint64_t needed = kv_disk_bytes(&geometry, book->n_read + book->n_new - kv_book_frontier(book->kv));
+    if (needed > free_bytes)
+        return quire_fail(err, QUIRE_ERR_NO_SPACE,
+                          "keys and values of %zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder "
+                          "with --store, or a smaller --kv-type",
+                          book->n_read + book->n_new - kv_book_frontier(book->kv), (unsigned long long)(needed >> 20),
+                          (unsigned long long)(free_bytes >> 20));
+    return QUIRE_OK;
+}
+
+static quire_status take_request(quire_engine *engine, quire_status status)
+{
+    if (status == QUIRE_ERR_CANCELLED)
+        atomic_store(&engine->is_cancelled, false);
+    return status;
+}
+
+quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err)
+{
+    quire_engine *engine = book->engine;
+    const quire_config *config = &engine->model->config;
+    if (book->kv)
+        return quire_fail(err, QUIRE_ERR_USAGE, "a book is read once: open another one");
+    if (n == 0)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the text has no tokens");
+    quire_status status = check_ids(engine, ids, n, err);
+    if (status == QUIRE_OK)
+        status = plan_memory(&book->plan, engine->model, &engine->opts, threads_count(engine->threads), n, n_new, err);
+    if (status != QUIRE_OK)
+        return status;
+    book->ids = mem_calloc(n + n_new, sizeof *book->ids, "token ids", err);
+    book->logits = mem_calloc(config->vocab_size, sizeof *book->logits, "logits", err);
+    if (!book->ids || !book->logits)
+        return QUIRE_ERR_NO_MEMORY;
+    memcpy(book->ids, ids, n * sizeof *ids);
+    book->n_read = n;
+    book->n_new = n_new;
+    status = kv_book_open(&book->kv, engine->store, ids, n, engine->opts.no_reuse, err);
+    if (status != QUIRE_OK)
+        return status;
+    book->n_reused = kv_book_frontier(book->kv);
+    status = check_space(book, err);
+    if (status == QUIRE_OK && book->n_reused < n)
+        status = prefill_read(book, err);
+    else if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, config->vocab_size))
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "the stored book has lost its logits: read it with --no-store, or remove "
+                                                   "it from the store");
+    if (status == QUIRE_OK) {
+        book->n_tokens = n;
+        book->has_logits = true;
+    }
+    return take_request(engine, status);
+}
+
+quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
+{
+    quire_engine *engine = book->engine;
+    quire_status status = check_ids(engine, &id, 1, err);
+    if (status != QUIRE_OK)
+        return status;
+    if (!book->has_logits)
+        return quire_fail(err, QUIRE_ERR_USAGE, "nothing can be appended: the book was not read to its end");
+    if (book->n_tokens == book->n_read + book->n_new)
+        return quire_fail(err, QUIRE_ERR_USAGE, "room was planned for %zu new tokens, and all are there", book->n_new);
+    if (!book->decode)
+        status = decode_open(&book->decode, engine, err);
+    if (status == QUIRE_OK && !book->branch)
+        status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
+    if (status == QUIRE_OK)
+        status = decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
+    if (status != QUIRE_OK) {
+        book->has_logits = false; /* some layers have the token and others not: the book ends here */
+        return take_request(engine, status);
+    }
+    book->ids[book->n_tokens++] = id;
+    if (engine->opts.progress) {
+        quire_progress progress = {
+            .is_decode = true,
+            .n_tokens = book->n_tokens - book->n_read,
+            .n_tokens_total = book->n_new,
+            .work_done = 1.0,
+            .n_layers = engine->model->config.n_layers,
+        };
+        if (engine->opts.progress(engine->opts.user, &progress) != 0)
+            return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+    }
+    return QUIRE_OK;
+}
+
+const float *quire_book_logits(const quire_book *book)
+{
+    return book->has_logits ? book->logits : NULL;
+}
+
+uint64_t quire_book_n_tokens(const quire_book *book)
+{
+    return book->n_tokens;
+}
+
+uint64_t quire_book_n_reused(const quire_book *book)
+{
+    return book->n_reused;
+}
+
+uint64_t quire_book_disk_bytes(const quire_book *book)
+{
+    return (book->kv ? kv_book_n_written(book->kv) : 0) + (book->branch ? kv_book_n_written(book->branch) : 0);
+}

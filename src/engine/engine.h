@@ -1,0 +1,61 @@
+/* What an engine and its book hold; private to src/engine. */
+#ifndef QUIRE_ENGINE_ENGINE_H
+#define QUIRE_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+#include "kv/kv.h"
+#include "model/model.h"
+#include "plan.h"
+#include "quire/engine.h"
+
+struct quire_engine {
+    const struct quire_model *model;
+    const struct kernels *kernels;
+    struct threads *threads;
+    struct kv_store *store;
+    quire_engine_options opts; /* its strings are this engine's copies */
+    float *slopes;             /* ALiBi, [n_heads]; zeros without */
+    atomic_bool is_cancelled;
+    bool has_book;
+};
+
+struct decode; /* buffers of one token's way through the stack: decode.h */
+
+struct quire_book {
+    struct quire_engine *engine;
+    struct kv_book *kv;     /* the text that was read */
+    struct kv_book *branch; /* what was appended to it; NULL before the first */
+    struct memory_plan plan;
+    int32_t *ids; /* [n_tokens + n_new] */
+    size_t n_read;
+    size_t n_tokens;
+    size_t n_new;
+    size_t n_reused;
+    float *logits; /* [vocab_size], after the last token */
+    bool has_logits;
+    struct decode *decode;
+};
+
+static inline bool engine_is_cancelled(struct quire_engine *engine)
+{
+    return atomic_load_explicit(&engine->is_cancelled, memory_order_relaxed);
+}
+
+/* Width of a row of keys (or values): kv_n_heads * head_dim. */
+static inline size_t engine_kv_width(const quire_config *config)
+{
+    return (size_t)config->kv_n_heads * config->head_dim;
+}
+
+/* Width of a row of queries, keys and values as Wqkv gives them. */
+static inline size_t engine_qkv_width(const quire_config *config)
+{
+    return config->d_model + 2 * engine_kv_width(config);
+}
+
+struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type);
+
+#endif

@@ -1,0 +1,195 @@
+#include "layer.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+#include "linear.h"
+
+size_t layer_wide_floats(const quire_config *config)
+{
+    return size_max(engine_qkv_width(config), config->d_ff);
+}
+
+static void phase_matrices(const struct layer *layer, enum layer_phase phase, const struct matrix **first,
+                           const struct matrix **second)
+{
+    *first = phase == PHASE_ATTENTION ? &layer->Wqkv : &layer->up_proj;
+    *second = phase == PHASE_ATTENTION ? &layer->out_proj : &layer->down_proj;
+}
+
+size_t layer_unpacked_floats(const struct quire_model *model)
+{
+    size_t most = 0;
+    for (uint32_t i = 0; i < model->config.n_layers; i++)
+        for (int phase = 0; phase < N_PHASES; phase++) {
+            const struct matrix *first, *second;
+            phase_matrices(&model->layers[i], (enum layer_phase)phase, &first, &second);
+            most = size_max(most, linear_unpacked_floats(first) + linear_unpacked_floats(second));
+        }
+    return most;
+}
+
+void layer_unpack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase)
+{
+    const struct matrix *first, *second;
+    phase_matrices(&engine->model->layers[layer], phase, &first, &second);
+    buffers->first = linear_unpack(engine, first, buffers->unpacked);
+    buffers->second = linear_unpack(engine, second, buffers->unpacked + linear_unpacked_floats(first));
+}
+
+/* --- rows ------------------------------------------------------------------------------------------------------ */
+
+enum { ROWS_PER_ITEM = 16 };
+
+struct norm_job {
+    struct quire_engine *engine;
+    float *y;
+    const float *x, *weight, *bias;
+    size_t n;
+};
+
+static void norm_rows(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct norm_job *job = context;
+    const quire_config *config = &job->engine->model->config;
+    const struct kernels *kernels = job->engine->kernels;
+    size_t end = size_min((item + 1) * ROWS_PER_ITEM, job->n);
+    for (size_t row = item * ROWS_PER_ITEM; row < end; row++) {
+        size_t at = row * config->d_model;
+        if (config->norm_type == QUIRE_NORM_RMSNORM)
+            kernels->rmsnorm(job->y + at, job->x + at, job->weight, config->d_model, config->norm_eps);
+        else
+            kernels->layernorm(job->y + at, job->x + at, job->weight, job->bias, config->d_model, config->norm_eps);
+    }
+}
+
+void layer_norm_rows(struct quire_engine *engine, float *y, const float *x, size_t n, const float *weight,
+                     const float *bias)
+{
+    struct norm_job job = {engine, y, x, weight, bias, n};
+    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, norm_rows, &job);
+}
+
+void layer_condition_qkv(const struct quire_engine *engine, uint32_t layer, float *qkv, size_t n)
+{
+    const quire_config *config = &engine->model->config;
+    const struct layer *w = &engine->model->layers[layer];
+    const struct kernels *kernels = engine->kernels;
+    size_t width = engine_qkv_width(config), kv_width = engine_kv_width(config);
+    for (size_t row = 0; row < n; row++, qkv += width) {
+        if (config->clip_qkv > 0)
+            for (size_t i = 0; i < width; i++) /* a NaN passes: it must be found, not hidden */
+                qkv[i] = qkv[i] > config->clip_qkv    ? config->clip_qkv
+                         : qkv[i] < -config->clip_qkv ? -config->clip_qkv
+                                                      : qkv[i];
+        if (config->qk_ln) {
+            float *k = qkv + config->d_model;
+            kernels->layernorm(qkv, qkv, w->q_ln_weight, w->q_ln_bias, config->d_model, config->norm_eps);
+            kernels->layernorm(k, k, w->k_ln_weight, w->k_ln_bias, kv_width, config->norm_eps);
+        }
+    }
+}
+
+struct rows_job {
+    struct quire_engine *engine;
+    uint32_t layer;
+    float *rows;
+    size_t n, width;
+};
+
+static void condition_rows(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct rows_job *job = context;
+    size_t first = item * ROWS_PER_ITEM;
+    layer_condition_qkv(job->engine, job->layer, job->rows + first * job->width, size_min(ROWS_PER_ITEM, job->n - first));
+}
+
+static void gelu_rows(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct rows_job *job = context;
+    size_t first = item * ROWS_PER_ITEM;
+    job->engine->kernels->gelu(job->rows + first * job->width, size_min(ROWS_PER_ITEM, job->n - first) * job->width);
+}
+
+size_t layer_find_bad_row(const float *x, size_t n, size_t d_model)
+{
+    for (size_t row = 0; row < n; row++, x += d_model) {
+        float zero = 0; /* stays zero unless something is infinite or NaN */
+        for (size_t i = 0; i < d_model; i++)
+            zero += x[i] * 0.0f;
+        if (!(zero == 0.0f))
+            return row;
+    }
+    return n;
+}
+
+/* --- the two phases -------------------------------------------------------------------------------------------- */
+
+static quire_status cancelled(quire_error *err)
+{
+    return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+}
+
+quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv, uint32_t layer,
+                             size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x, quire_error *err)
+{
+    const quire_config *config = &engine->model->config;
+    const struct layer *w = &engine->model->layers[layer];
+    size_t d_model = config->d_model, width = engine_qkv_width(config);
+    float *qkv = buffers->wide;
+
+    layer_norm_rows(engine, buffers->normed, x, n, w->norm_1_weight, w->norm_1_bias);
+    linear_product(engine, &(struct linear){.y = qkv, .y_stride = width, .x = buffers->normed, .x_stride = d_model,
+                                            .w = buffers->first, .bias = w->Wqkv_bias, .m = n, .n = width, .k = d_model});
+    struct rows_job rows = {engine, layer, qkv, n, width};
+    if (config->clip_qkv > 0 || config->qk_ln)
+        threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
+
+    if (*kv_next < first + n) { /* after an interruption a part may be there already */
+        const float *k = qkv + (*kv_next - first) * width + d_model;
+        quire_status status = kv_book_put(kv, layer, *kv_next, first + n - *kv_next, k, k + engine_kv_width(config), width,
+                                          err);
+        if (status != QUIRE_OK)
+            return status;
+        *kv_next = first + n;
+    }
+    attention_chunk(engine, &(struct attention){.kv = kv, .layer = layer, .first = first, .n = n, .q = qkv,
+                                                .q_stride = width, .out = buffers->normed, .scratch = &buffers->scratch,
+                                                .releases_heads = releases_heads});
+    if (engine_is_cancelled(engine))
+        return cancelled(err);
+    linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->normed, .x_stride = d_model,
+                                            .w = buffers->second, .bias = w->out_proj_bias, .m = n, .n = d_model,
+                                            .k = d_model, .add = true});
+    return QUIRE_OK;
+}
+
+quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, size_t first,
+                               size_t n, float *x, quire_error *err)
+{
+    const quire_config *config = &engine->model->config;
+    const struct layer *w = &engine->model->layers[layer];
+    size_t d_model = config->d_model, d_ff = config->d_ff;
+
+    layer_norm_rows(engine, buffers->normed, x, n, w->norm_2_weight, w->norm_2_bias);
+    linear_product(engine, &(struct linear){.y = buffers->wide, .y_stride = d_ff, .x = buffers->normed,
+                                            .x_stride = d_model, .w = buffers->first, .bias = w->up_proj_bias, .m = n,
+                                            .n = d_ff, .k = d_model});
+    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
+    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
+    if (engine_is_cancelled(engine))
+        return cancelled(err);
+    linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->wide, .x_stride = d_ff,
+                                            .w = buffers->second, .bias = w->down_proj_bias, .m = n, .n = d_model,
+                                            .k = d_ff, .add = true});
+    size_t bad = layer_find_bad_row(x, n, d_model);
+    if (bad < n)
+        return quire_fail(err, QUIRE_ERR_NUMERIC,
+                          "layer %u gives a number that is not finite at position %zu: the weights of '%s' are damaged, or "
+                          "overflow float32",
+                          layer, first + bad, engine->model->path);
+    return QUIRE_OK;
+}

@@ -1,0 +1,39 @@
+/* The memory plan: what a text takes, and what stays resident, under a budget. */
+#ifndef QUIRE_ENGINE_PLAN_H
+#define QUIRE_ENGINE_PLAN_H
+
+#include "kv/kv.h"
+#include "model/model.h"
+#include "quire/engine.h"
+
+enum {
+    /* Memory that the plan does not itemise: the program and its libraries, the tokenizer, OpenBLAS's packing buffers,
+     * page tables. Part of every plan, so that the peak stays under the budget itself. */
+    PLAN_BASE_BYTES = 80 << 20,
+    PLAN_DEFAULT_CHUNK = 512,
+    PLAN_SMALLEST_CHUNK = 64,
+    /* Rows of logits at once when log-probabilities are wanted, and vocabulary rows unpacked at once by a thread. */
+    PLAN_LOGIT_ROWS = 128,
+    PLAN_LOGIT_COLUMNS = 512
+};
+
+/* How one half of the work (prefill or decode) keeps to the budget: the first layers' weights and KV stay in memory from
+ * one pass to the next, the others are let go once they were used. */
+struct plan_residency {
+    uint32_t n_weight_layers; /* layers whose weights stay */
+    uint32_t n_kv_layers;     /* layers whose KV stays */
+    bool keeps_head;          /* the embedding (and head) stays */
+    bool releases_heads;      /* KV is let go head by head within a layer */
+};
+
+struct memory_plan {
+    quire_plan figures;
+    struct plan_residency prefill, decode;
+};
+
+/* n_threads and, in opts, memory_bytes, chunk_tokens (0: chosen) and span_tokens (0: chosen). wants_logprobs: room for
+ * rows of logits. Errors: NO_MEMORY when even the smallest span does not fit; *out is filled in then too. */
+quire_status plan_memory(struct memory_plan *out, const struct quire_model *model, const quire_engine_options *opts,
+                         uint32_t n_threads, uint64_t n_tokens, uint64_t n_new, quire_error *err);
+
+#endif

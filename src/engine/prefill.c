@@ -1,0 +1,267 @@
+#include "prefill.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "head.h"
+#include "layer.h"
+#include "residency.h"
+
+struct prefill {
+    struct quire_book *book;
+    struct layer_buffers buffers;
+    struct head_buffers head;
+    float *memory, *unpacked, *head_memory;
+    float *x; /* residual stream of the span, [span_tokens][d_model] */
+    float *logprobs;
+
+    /* Where the work stands. */
+    struct kv_flight at;
+
+    double work_total, work_before; /* in floating-point operations: of the whole read, and of what is behind the span */
+};
+
+/* --- progress -------------------------------------------------------------------------------------------------- */
+
+/* Operations of one token in one layer's products, and of attention per token and token of context. */
+static double linear_work(const quire_config *config)
+{
+    double d = config->d_model;
+    return 2 * d * (double)(engine_qkv_width(config) + config->d_model + 2 * (size_t)config->d_ff);
+}
+
+/* Operations of tokens [first, end) through one layer. */
+static double layer_work(const quire_config *config, uint64_t first, uint64_t end)
+{
+    double a = (double)first, b = (double)end;
+    return linear_work(config) * (b - a) + 2 * (double)config->d_model * (b * b - a * a);
+}
+
+static quire_status report(struct prefill *p, quire_error *err)
+{
+    struct quire_engine *engine = p->book->engine;
+    const quire_config *config = &engine->model->config;
+    if (!engine->opts.progress)
+        return QUIRE_OK;
+    const struct kv_flight *at = &p->at;
+    double attention_share = layer_work(config, at->span_first, at->span_end);
+    double ff_share = 4.0 * config->d_model * config->d_ff * (double)(at->span_end - at->span_first);
+    double one_layer = attention_share;
+    attention_share -= ff_share;
+    double done = one_layer * at->layer;
+    double in_phase = (double)(at->next_token - at->span_first) / (double)(at->span_end - at->span_first);
+    if (at->phase == PHASE_ATTENTION)
+        done += layer_work(config, at->span_first, at->next_token) - ff_share * in_phase;
+    else
+        done += attention_share + ff_share * in_phase;
+    double span_work = one_layer * config->n_layers;
+    quire_progress progress = {
+        .n_tokens = at->span_first + (uint64_t)((double)(at->span_end - at->span_first) * (done / span_work)),
+        .n_tokens_total = p->book->n_read,
+        .work_done = (p->work_before + done) / p->work_total,
+        .layer = at->layer,
+        .n_layers = config->n_layers,
+    };
+    if (engine->opts.progress(engine->opts.user, &progress) != 0)
+        return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+    return QUIRE_OK;
+}
+
+/* --- buffers --------------------------------------------------------------------------------------------------- */
+
+static void release_buffers(struct prefill *p)
+{
+    free(p->memory);
+    free(p->unpacked);
+    free(p->head_memory);
+    free(p->x);
+}
+
+static quire_status allocate_buffers(struct prefill *p, quire_error *err)
+{
+    struct quire_engine *engine = p->book->engine;
+    const quire_config *config = &engine->model->config;
+    const quire_plan *plan = &p->book->plan.figures;
+    size_t chunk = plan->chunk_tokens, d_model = config->d_model, n_threads = threads_count(engine->threads);
+    size_t scratch = attention_scratch_floats(config);
+    p->memory = mem_aligned(chunk * (d_model + layer_wide_floats(config)) + n_threads * scratch, sizeof(float),
+                            "a chunk of tokens", err);
+    p->unpacked = mem_aligned(layer_unpacked_floats(engine->model), sizeof(float), "one layer's weights", err);
+    p->x = mem_aligned((size_t)plan->span_tokens, d_model * sizeof(float), "a span of tokens", err);
+    if (!p->memory || !p->unpacked || !p->x)
+        return QUIRE_ERR_NO_MEMORY;
+    p->buffers.normed = p->memory;
+    p->buffers.wide = p->buffers.normed + chunk * d_model;
+    p->buffers.scratch.memory = p->buffers.wide + chunk * layer_wide_floats(config);
+    p->buffers.scratch.worker_floats = scratch;
+    p->buffers.unpacked = p->unpacked;
+    if (!engine->opts.logprobs)
+        return QUIRE_OK;
+    size_t rows = PLAN_LOGIT_ROWS;
+    p->head_memory = mem_aligned(rows * (d_model + config->vocab_size + 1) + n_threads * PLAN_LOGIT_COLUMNS * d_model,
+                                 sizeof(float), "log-probabilities", err);
+    if (!p->head_memory)
+        return QUIRE_ERR_NO_MEMORY;
+    p->head.normed = p->head_memory;
+    p->head.logits = p->head.normed + rows * d_model;
+    p->head.unpacked = p->head.logits + rows * config->vocab_size;
+    p->logprobs = p->head.unpacked + n_threads * PLAN_LOGIT_COLUMNS * d_model;
+    return QUIRE_OK;
+}
+
+/* --- a span ---------------------------------------------------------------------------------------------------- */
+
+/* One phase of the current layer, from at.next_token to the end of the span. */
+static quire_status run_phase(struct prefill *p, quire_error *err)
+{
+    struct quire_book *book = p->book;
+    struct quire_engine *engine = book->engine;
+    struct kv_flight *at = &p->at;
+    layer_unpack(engine, &p->buffers, at->layer, (enum layer_phase)at->phase);
+    while (at->next_token < at->span_end) {
+        quire_status status = report(p, err);
+        if (status != QUIRE_OK)
+            return status;
+        size_t first = at->next_token;
+        size_t n = size_min(book->plan.figures.chunk_tokens, at->span_end - first);
+        float *x = p->x + (first - at->span_first) * engine->model->config.d_model;
+        if (at->phase == PHASE_ATTENTION) {
+            size_t kv_next = at->kv_token;
+            status = layer_attention(engine, &p->buffers, book->kv, at->layer, first, n, &kv_next,
+                                     book->plan.prefill.releases_heads, x, err);
+            at->kv_token = kv_next;
+        } else {
+            status = layer_feedforward(engine, &p->buffers, at->layer, first, n, x, err);
+        }
+        if (status != QUIRE_OK)
+            return status;
+        at->next_token += n;
+    }
+    return QUIRE_OK;
+}
+
+static quire_status run_layers(struct prefill *p, quire_error *err)
+{
+    struct quire_book *book = p->book;
+    const struct quire_model *model = book->engine->model;
+    const struct plan_residency *residency = &book->plan.prefill;
+    struct kv_flight *at = &p->at;
+    for (; at->layer < model->config.n_layers; at->layer++) {
+        uint32_t next = at->layer + 1;
+        if (next < model->config.n_layers && next >= residency->n_weight_layers)
+            residency_prefetch_layer(&model->layers[next]);
+        for (; at->phase < N_PHASES; at->phase++) {
+            quire_status status = run_phase(p, err);
+            if (status != QUIRE_OK)
+                return status;
+            at->next_token = at->span_first;
+        }
+        at->phase = 0;
+        at->kv_token = at->span_first;
+        if (at->layer >= residency->n_weight_layers)
+            residency_release_layer(&model->layers[at->layer]);
+        if (at->layer >= residency->n_kv_layers)
+            kv_book_release_layer(book->kv, at->layer);
+    }
+    return QUIRE_OK;
+}
+
+/* Log-probabilities of the tokens that the span's rows predict. */
+static void report_logprobs(struct prefill *p)
+{
+    struct quire_book *book = p->book;
+    struct quire_engine *engine = book->engine;
+    size_t d_model = engine->model->config.d_model;
+    size_t end = size_min(p->at.span_end, book->n_read - 1); /* the text's last row predicts nothing that is known */
+    for (size_t first = p->at.span_first; first < end; first += PLAN_LOGIT_ROWS) {
+        size_t n = size_min(PLAN_LOGIT_ROWS, end - first);
+        const int32_t *targets = book->ids + first + 1;
+        head_logprobs(engine, &p->head, p->logprobs, p->x + (first - p->at.span_first) * d_model, targets, n);
+        engine->opts.logprobs(engine->opts.user, first + 1, targets, p->logprobs, n);
+    }
+}
+
+static quire_status finish_span(struct prefill *p, quire_error *err)
+{
+    struct quire_book *book = p->book;
+    struct quire_engine *engine = book->engine;
+    const quire_config *config = &engine->model->config;
+    bool is_last = p->at.span_end == book->n_read;
+    if (engine->opts.logprobs)
+        report_logprobs(p);
+    if (is_last) {
+        const float *x = p->x + (p->at.span_end - 1 - p->at.span_first) * config->d_model;
+        head_logits(engine, book->logits, x, p->buffers.normed);
+        if (!book->plan.prefill.keeps_head)
+            residency_release_matrix(&engine->model->lm_head);
+    }
+    return kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL, config->vocab_size, err);
+}
+
+/* The span that an interruption left in the store, where it fits this run's buffers and is sound. */
+static bool resume_span(struct prefill *p)
+{
+    struct quire_book *book = p->book;
+    struct kv_flight flight;
+    bool found = false;
+    if (kv_book_flight(book->kv, &flight, &found) != QUIRE_OK || !found)
+        return false;
+    if (flight.span_first != kv_book_frontier(book->kv) || flight.span_end > book->n_read ||
+        flight.span_end - flight.span_first > book->plan.figures.span_tokens)
+        return false;
+    size_t row_bytes = book->engine->model->config.d_model * sizeof(float);
+    if (kv_book_load_residual(book->kv, p->x, (flight.span_end - flight.span_first) * row_bytes, NULL) != QUIRE_OK)
+        return false; /* the store's notice tells why; the span starts anew */
+    p->at = flight;
+    return true;
+}
+
+/* Makes the next span ready: the one in flight, or a new one at the frontier. */
+static void start_span(struct prefill *p)
+{
+    struct quire_book *book = p->book;
+    struct quire_engine *engine = book->engine;
+    if (resume_span(p))
+        return;
+    size_t frontier = kv_book_frontier(book->kv);
+    p->at = (struct kv_flight){
+        .span_first = frontier,
+        .span_end = size_min(frontier + book->plan.figures.span_tokens, book->n_read),
+        .next_token = frontier,
+        .kv_token = frontier,
+    };
+    head_embed(engine, p->x, book->ids + frontier, frontier, p->at.span_end - frontier);
+    if (!book->plan.prefill.keeps_head)
+        residency_release_matrix(&engine->model->wte);
+}
+
+/* Keeps an interrupted span. What cannot be kept is only lost time: the interruption stays the result. */
+static void save_flight(struct prefill *p)
+{
+    struct quire_book *book = p->book;
+    size_t n = p->at.span_end - p->at.span_first;
+    kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
+                        n * book->engine->model->config.d_model * sizeof(float), NULL);
+}
+
+quire_status prefill_read(struct quire_book *book, quire_error *err)
+{
+    const quire_config *config = &book->engine->model->config;
+    size_t frontier = kv_book_frontier(book->kv);
+    struct prefill p = {
+        .book = book,
+        .work_total = layer_work(config, frontier, book->n_read) * config->n_layers,
+    };
+    quire_status status = allocate_buffers(&p, err);
+    while (status == QUIRE_OK && kv_book_frontier(book->kv) < book->n_read) {
+        start_span(&p);
+        status = run_layers(&p, err);
+        if (status == QUIRE_ERR_CANCELLED)
+            save_flight(&p);
+        if (status == QUIRE_OK)
+            status = finish_span(&p, err);
+        p.work_before += layer_work(config, p.at.span_first, p.at.span_end) * config->n_layers;
+    }
+    release_buffers(&p);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* Chooses a table. Compiled for the baseline processor. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tables.h"
+
+static int runs_always(void)
+{
+    return 1;
+}
+
+#if defined(__x86_64__)
+static int runs_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int runs_avx512(void)
+{
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+/* From the plainest to the widest: the last that runs is the default. */
+static const struct {
+    const struct kernels *table;
+    int (*runs)(void);
+} choices[] = {
+    {&kernels_ref, runs_always},
+    {&kernels_base, runs_always},
+#if defined(__x86_64__)
+    {&kernels_avx2, runs_avx2},
+    {&kernels_avx512, runs_avx512},
+#endif
+};
+enum { N_CHOICES = sizeof choices / sizeof choices[0] };
+
+const struct kernels *kernels_at(size_t index, int *is_available)
+{
+    if (index >= N_CHOICES)
+        return NULL;
+    *is_available = choices[index].runs();
+    return choices[index].table;
+}
+
+quire_status kernels_choose(const struct kernels **out, const char *isa, quire_error *err)
+{
+    const struct kernels *best = NULL;
+    char names[64] = "";
+    if (!isa)
+        isa = getenv("QUIRE_ISA");
+    for (size_t i = 0; i < N_CHOICES; i++) {
+        if (!choices[i].runs())
+            continue;
+        best = choices[i].table;
+        if (isa && strcmp(isa, best->name) == 0) {
+            *out = best;
+            return QUIRE_OK;
+        }
+        strcat(strcat(names, names[0] ? ", " : ""), best->name);
+    }
+    if (isa && *isa)
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "instruction set '%s' is not available: this processor runs %s", isa,
+                          names);
+    *out = best;
+    return QUIRE_OK;
+}

@@ -1,0 +1,4 @@
+/* The vector kernels for the compiler's baseline instruction set. */
+#define KERNELS_TABLE kernels_base
+#define KERNELS_NAME "base"
+#include "kernels_vector.h"

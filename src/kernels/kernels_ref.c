@@ -1,0 +1,233 @@
+/* The kernels in plain C: the specification that the vector ones are tested against. Sums are in double. */
+#include <math.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tables.h"
+
+static void unpack_f32(float *dst, const void *src, size_t n)
+{
+    memcpy(dst, src, n * sizeof *dst);
+}
+
+static void unpack_f16(float *dst, const void *src, size_t n)
+{
+    const unsigned char *p = src;
+    for (size_t i = 0; i < n; i++)
+        dst[i] = f16_to_f32(load_u16(p + 2 * i));
+}
+
+static void unpack_bf16(float *dst, const void *src, size_t n)
+{
+    const unsigned char *p = src;
+    for (size_t i = 0; i < n; i++)
+        dst[i] = bf16_to_f32(load_u16(p + 2 * i));
+}
+
+/* A block is a half-precision scale and 32 int8. */
+static void unpack_q8_0(float *dst, const void *src, size_t n)
+{
+    const unsigned char *block = src;
+    for (size_t i = 0; i < n; i += 32, block += 34) {
+        float scale = f16_to_f32(load_u16(block));
+        for (size_t j = 0; j < 32; j++)
+            dst[i + j] = (float)(int8_t)block[2 + j] * scale;
+    }
+}
+
+/* A block is a half-precision scale and 16 bytes: byte j holds number j in its low and number j + 16 in its high nibble,
+ * each with 8 added. */
+static void unpack_q4_0(float *dst, const void *src, size_t n)
+{
+    const unsigned char *block = src;
+    for (size_t i = 0; i < n; i += 32, block += 18) {
+        float scale = f16_to_f32(load_u16(block));
+        for (size_t j = 0; j < 16; j++) {
+            dst[i + j] = (float)((block[2 + j] & 15) - 8) * scale;
+            dst[i + j + 16] = (float)((block[2 + j] >> 4) - 8) * scale;
+        }
+    }
+}
+
+static void (*const unpack_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {
+    [QUIRE_DTYPE_F32] = unpack_f32,   [QUIRE_DTYPE_F16] = unpack_f16,   [QUIRE_DTYPE_BF16] = unpack_bf16,
+    [QUIRE_DTYPE_Q8_0] = unpack_q8_0, [QUIRE_DTYPE_Q4_0] = unpack_q4_0,
+};
+
+/* Every type's dot product goes block by block through unpack. */
+static float dot_type(quire_dtype type, const void *w, const float *x, size_t n)
+{
+    size_t step = quire_dtype_block_elements(type);
+    size_t bytes = quire_dtype_block_bytes(type);
+    const unsigned char *p = w;
+    float block[32];
+    double sum = 0;
+    for (size_t i = 0; i < n; i += step, p += bytes) {
+        unpack_type[type](block, p, step);
+        for (size_t j = 0; j < step; j++)
+            sum += (double)block[j] * (double)x[i + j];
+    }
+    return (float)sum;
+}
+
+static float dot_f32(const void *w, const float *x, size_t n)
+{
+    return dot_type(QUIRE_DTYPE_F32, w, x, n);
+}
+
+static float dot_f16(const void *w, const float *x, size_t n)
+{
+    return dot_type(QUIRE_DTYPE_F16, w, x, n);
+}
+
+static float dot_bf16(const void *w, const float *x, size_t n)
+{
+    return dot_type(QUIRE_DTYPE_BF16, w, x, n);
+}
+
+static float dot_q8_0(const void *w, const float *x, size_t n)
+{
+    return dot_type(QUIRE_DTYPE_Q8_0, w, x, n);
+}
+
+static float dot_q4_0(const void *w, const float *x, size_t n)
+{
+    return dot_type(QUIRE_DTYPE_Q4_0, w, x, n);
+}
+
+static void layernorm(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i];
+    double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    double scale = 1.0 / sqrt(squares / (double)n + (double)eps);
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(((double)x[i] - mean) * scale * (double)weight[i] + (bias ? (double)bias[i] : 0.0));
+}
+
+static void rmsnorm(float *y, const float *x, const float *weight, size_t n, float eps)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)x[i] * (double)x[i];
+    double scale = 1.0 / sqrt(squares / (double)n + (double)eps);
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)((double)x[i] * scale * (double)weight[i]);
+}
+
+static void gelu(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(0.5 * (double)x[i] * erfc(-(double)x[i] * M_SQRT1_2));
+}
+
+static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
+{
+    float m = -INFINITY;
+    double s = 0;
+    for (size_t i = 0; i < n; i++)
+        m = fmaxf(m, x[i]);
+    for (size_t i = 0; i < n; i++)
+        s += exp((double)x[i] - (double)m);
+    *largest = m;
+    *sum = s;
+}
+
+/* One query's scores over a block are in `scores`, -INFINITY where masked: moves the running maximum and sum, and adds the
+ * values. */
+static void take_block(const struct attention_tile *tile, uint32_t r, const double *scores, const float *v)
+{
+    float new_max = tile->max[r];
+    for (int j = 0; j < TILE_KEYS; j++)
+        new_max = fmaxf(new_max, (float)scores[j]);
+    if (!(new_max > -INFINITY))
+        return;
+    double keep = exp((double)tile->max[r] - (double)new_max);
+    double sum = (double)tile->sum[r] * keep;
+    float *acc = tile->acc + (size_t)r * tile->row;
+    for (int j = 0; j < TILE_KEYS; j++)
+        sum += exp(scores[j] - (double)new_max);
+    for (uint32_t c = 0; c < tile->head_dim; c++) {
+        double value = (double)acc[c] * keep;
+        for (int j = 0; j < TILE_KEYS; j++)
+            value += exp(scores[j] - (double)new_max) * (double)v[(size_t)j * tile->row + c];
+        acc[c] = (float)value;
+    }
+    tile->max[r] = new_max;
+    tile->sum[r] = (float)sum;
+}
+
+static void attend(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key)
+{
+    for (uint32_t r = 0; r < tile->n_queries; r++) {
+        double scores[TILE_KEYS];
+        int64_t query = tile->first_query + r;
+        for (int j = 0; j < TILE_KEYS; j++) {
+            double score = 0;
+            for (uint32_t c = 0; c < tile->head_dim; c++)
+                score += (double)tile->q[(size_t)r * tile->row + c] * (double)k_columns[(size_t)c * TILE_KEYS + j];
+            score += (double)tile->slope * (double)(first_key + j - query);
+            scores[j] = first_key + j <= query ? score : -INFINITY;
+        }
+        take_block(tile, r, scores, v);
+    }
+}
+
+static void unpack_columns(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
+                           float *scratch)
+{
+    size_t row_bytes = (size_t)head_dim * quire_dtype_block_bytes(type);
+    memset(k_columns, 0, (size_t)head_dim * TILE_KEYS * sizeof *k_columns);
+    for (uint32_t j = 0; j < n_keys; j++) {
+        unpack_type[type](scratch, (const unsigned char *)k + j * row_bytes, head_dim);
+        for (uint32_t c = 0; c < head_dim; c++)
+            k_columns[(size_t)c * TILE_KEYS + j] = scratch[c];
+    }
+}
+
+static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v, uint32_t n_keys,
+                       int64_t first_key, float *scratch)
+{
+    size_t row_bytes = (size_t)tile->head_dim * quire_dtype_block_bytes(type);
+    double scores[TILE_KEYS];
+    double new_max = (double)tile->max[0];
+    for (uint32_t j = 0; j < n_keys; j++) {
+        scores[j] = (double)tile->slope * (double)(first_key + j - tile->first_query);
+        unpack_type[type](scratch, (const unsigned char *)k + j * row_bytes, tile->head_dim);
+        for (uint32_t c = 0; c < tile->head_dim; c++)
+            scores[j] += (double)tile->q[c] * (double)scratch[c];
+        new_max = fmax(new_max, scores[j]);
+    }
+    float rounded_max = (float)new_max;
+    double keep = exp((double)tile->max[0] - (double)rounded_max);
+    double sum = (double)tile->sum[0] * keep;
+    float *part = scratch + tile->row; /* the block's values, summed by themselves first */
+    memset(part, 0, tile->row * sizeof *part);
+    for (uint32_t j = 0; j < n_keys; j++) {
+        double p = exp(scores[j] - (double)rounded_max);
+        unpack_type[type](scratch, (const unsigned char *)v + j * row_bytes, tile->head_dim);
+        sum += p;
+        for (uint32_t c = 0; c < tile->head_dim; c++)
+            part[c] = (float)((double)part[c] + p * (double)scratch[c]);
+    }
+    for (uint32_t c = 0; c < tile->head_dim; c++)
+        tile->acc[c] = (float)((double)tile->acc[c] * keep + (double)part[c]);
+    tile->max[0] = rounded_max;
+    tile->sum[0] = (float)sum;
+}
+
+const struct kernels kernels_ref = {
+    .name = "ref",
+    .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
+    .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
+    .layernorm = layernorm,
+    .rmsnorm = rmsnorm,
+    .gelu = gelu,
+    .softmax_sum = softmax_sum,
+    .attend = attend,
+    .attend_one = attend_one,
+    .unpack_columns = unpack_columns,
+};

@@ -1,0 +1,14 @@
+/* The tables that dispatch.c chooses from; private to src/kernels. */
+#ifndef QUIRE_KERNELS_TABLES_H
+#define QUIRE_KERNELS_TABLES_H
+
+#include "kernels.h"
+
+extern const struct kernels kernels_ref;
+extern const struct kernels kernels_base;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,24 @@
+/* The configuration, from either format. Every field of the family is honoured, or refused by name where it asks for
+ * what this build does not compute, never ignored. What has no meaning for the forward pass (dropout, initialisation,
+ * the choice of an attention implementation) is passed over. */
+#ifndef QUIRE_MODEL_CONFIG_H
+#define QUIRE_MODEL_CONFIG_H
+
+#include <jansson.h>
+
+#include "gguf.h"
+#include "quire/model.h"
+
+/* From config.json. path: for messages. Errors: FORMAT (a field of the wrong kind, or values that contradict each
+ * other), UNSUPPORTED (model type or value, named). */
+quire_status config_from_json(quire_config *out, const json_t *root, const char *path, quire_error *err);
+
+/* From the keys of a GGUF of architecture mpt, and from which tensors it holds: the format has no keys for biases,
+ * query and key norms, vocabulary size and an untied head. Errors as above. */
+quire_status config_from_gguf(quire_config *out, const struct gguf *gguf, quire_error *err);
+
+/* What both have in common at the end: computes head_dim, fills in softmax_scale where it is 0, and checks ranges and
+ * divisibility. Errors: FORMAT, UNSUPPORTED. */
+quire_status config_finish(quire_config *config, const char *path, quire_error *err);
+
+#endif

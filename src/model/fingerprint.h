@@ -1,0 +1,15 @@
+/* What a KV store knows a model by. */
+#ifndef QUIRE_MODEL_FINGERPRINT_H
+#define QUIRE_MODEL_FINGERPRINT_H
+
+#include "base/hash.h"
+#include "quire/model.h"
+#include "tensors.h"
+
+/* 128 bits over the configuration and over every tensor of the (sorted) directory: name, type, shape and contents, the
+ * latter in samples where a tensor is large. Does not depend on paths or on how tensors are spread over files.
+ * Errors: NO_MEMORY. */
+quire_status fingerprint(char hex[HASH_HEX_SIZE], const quire_config *config, const struct tensors *tensors,
+                         quire_error *err);
+
+#endif

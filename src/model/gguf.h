@@ -1,0 +1,64 @@
+/* GGUF v2 and v3: key-value pairs and a tensor directory over one mapped file. Knows nothing of transformers.
+ *
+ * Every length and offset is checked against the file before it is used. Memory is bounded by the file's size. */
+#ifndef QUIRE_MODEL_GGUF_H
+#define QUIRE_MODEL_GGUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quire/dtype.h"
+#include "quire/error.h"
+
+struct gguf;
+
+/* A string inside the mapped file; not NUL-terminated. */
+struct gguf_string {
+    const char *bytes;
+    size_t n;
+};
+
+struct gguf_tensor {
+    struct gguf_string name;
+    uint32_t n_dims;
+    uint64_t dims[4]; /* dims[0] runs fastest: a torch matrix [out][in] has dims {in, out} */
+    uint32_t ggml_type;
+    const void *data;
+    size_t n_bytes;
+};
+
+/* Errors: IO; FORMAT (names path, offset, found, expected); UNSUPPORTED (version 1, big-endian). */
+quire_status gguf_open(struct gguf **out, const char *path, quire_error *err);
+void gguf_close(struct gguf *gguf);
+const char *gguf_path(const struct gguf *gguf);
+uint32_t gguf_version(const struct gguf *gguf);
+
+/* Values by key. The getters return false where the key is absent; a key of another type is an error of the file and is
+ * reported by the status. out is untouched unless *found. */
+quire_status gguf_get_u32(const struct gguf *gguf, const char *key, uint32_t *out, bool *found, quire_error *err);
+quire_status gguf_get_f32(const struct gguf *gguf, const char *key, float *out, bool *found, quire_error *err);
+quire_status gguf_get_string(const struct gguf *gguf, const char *key, struct gguf_string *out, bool *found,
+                             quire_error *err);
+quire_status gguf_get_bool(const struct gguf *gguf, const char *key, bool *out, bool *found, quire_error *err);
+
+/* Arrays. Strings are reached in order with a cursor, since they have no index in the file. */
+struct gguf_array {
+    uint32_t element_type; /* GGUF value type: 5 is i32, 6 f32, 8 string */
+    uint64_t n;
+    const unsigned char *data;
+};
+quire_status gguf_get_array(const struct gguf *gguf, const char *key, uint32_t element_type, struct gguf_array *out,
+                            bool *found, quire_error *err);
+/* The string at *cursor (start at 0) of an array that gguf_open has checked; moves *cursor behind it. */
+struct gguf_string gguf_array_string(const struct gguf_array *array, size_t *cursor);
+
+/* Keys in alphabetical order. */
+uint64_t gguf_n_keys(const struct gguf *gguf);
+struct gguf_string gguf_key_at(const struct gguf *gguf, uint64_t index);
+
+/* Tensors in the order of the directory. */
+uint64_t gguf_n_tensors(const struct gguf *gguf);
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, uint64_t index);
+
+#endif

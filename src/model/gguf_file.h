@@ -1,0 +1,54 @@
+/* What gguf.c parses and gguf_value.c reads. */
+#ifndef QUIRE_MODEL_GGUF_FILE_H
+#define QUIRE_MODEL_GGUF_FILE_H
+
+#include "base/sys.h"
+#include "gguf.h"
+
+enum gguf_value_type {
+    GGUF_U8 = 0,
+    GGUF_I8 = 1,
+    GGUF_U16 = 2,
+    GGUF_I16 = 3,
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9,
+    GGUF_U64 = 10,
+    GGUF_I64 = 11,
+    GGUF_F64 = 12,
+    GGUF_VALUE_TYPES
+};
+
+struct gguf_pair {
+    struct gguf_string key;
+    uint32_t type;
+    union {
+        const unsigned char *number; /* at any alignment */
+        struct gguf_string string;
+        struct gguf_array array;
+    } value;
+};
+
+struct gguf {
+    char *path;
+    struct sys_map map;
+    uint32_t version;
+    uint64_t n_pairs;
+    struct gguf_pair *pairs; /* sorted by key */
+    uint64_t n_tensors;
+    struct gguf_tensor *tensors; /* in the file's order */
+};
+
+/* "u32", "string"; "unknown" for a type that does not exist. */
+const char *gguf_value_type_name(uint32_t type);
+
+/* Bytes of a number or bool, 0 for strings, arrays and unknown types. */
+size_t gguf_value_type_bytes(uint32_t type);
+
+/* As strcmp, for strings that carry their length. */
+int gguf_string_compare(struct gguf_string a, struct gguf_string b);
+
+#endif

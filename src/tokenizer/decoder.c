@@ -1,0 +1,65 @@
+/* Decoding: the bytes of the tokens, cut where characters end. */
+#include "tokenizer_private.h"
+
+#include "reader/utf8.h"
+
+struct quire_decoder {
+    const struct quire_tokenizer *tokenizer;
+    bool keep_special;
+    struct buffer held; /* the start of a character (fewer than UTF8_MAX bytes) and, during a call, what follows it */
+    struct buffer out;
+};
+
+quire_status quire_decoder_open(quire_decoder **out, const quire_tokenizer *tokenizer, bool keep_special,
+                                quire_error *err)
+{
+    struct quire_decoder *decoder = mem_calloc(1, sizeof *decoder, "a decoder", err);
+    if (!decoder)
+        return QUIRE_ERR_NO_MEMORY;
+    decoder->tokenizer = tokenizer;
+    decoder->keep_special = keep_special;
+    *out = decoder;
+    return QUIRE_OK;
+}
+
+void quire_decoder_close(quire_decoder *decoder)
+{
+    if (!decoder)
+        return;
+    buffer_release(&decoder->held);
+    buffer_release(&decoder->out);
+    free(decoder);
+}
+
+quire_status quire_decoder_feed(quire_decoder *decoder, int32_t id, const char **bytes, size_t *n_bytes,
+                                quire_error *err)
+{
+    const struct vocab *vocab = &decoder->tokenizer->vocab;
+    const struct token *token = vocab_token(vocab, id);
+    if (!token)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the vocabulary has no token with the id %d", id);
+    size_t n_more = (token->flags & TOKEN_SPECIAL) && !decoder->keep_special ? 0 : token->n_bytes;
+    quire_status status = buffer_reserve(&decoder->held, n_more + 1, err); /* + 1: never NULL */
+    decoder->out.n = 0;
+    if (status == QUIRE_OK)
+        status = buffer_reserve(&decoder->out, UTF8_REPLACEMENT_BYTES * (decoder->held.n + n_more + 1), err);
+    if (status == QUIRE_OK)
+        status = buffer_append(&decoder->held, token_bytes(vocab, token), n_more, err);
+    if (status != QUIRE_OK)
+        return status;
+    struct utf8_copy copy = utf8_copy_lossy(decoder->out.bytes, decoder->held.bytes, decoder->held.n);
+    decoder->held.n -= copy.n_taken;
+    memmove(decoder->held.bytes, decoder->held.bytes + copy.n_taken, decoder->held.n);
+    *bytes = (const char *)decoder->out.bytes;
+    *n_bytes = copy.n_out;
+    return QUIRE_OK;
+}
+
+quire_status quire_decoder_finish(quire_decoder *decoder, const char **bytes, size_t *n_bytes, quire_error *err)
+{
+    (void)err;
+    *bytes = UTF8_REPLACEMENT;
+    *n_bytes = decoder->held.n > 0 ? UTF8_REPLACEMENT_BYTES : 0;
+    decoder->held.n = 0;
+    return QUIRE_OK;
+}

@@ -1,0 +1,261 @@
+/* Opening: the vocabulary from its file, the searches for added tokens, the fingerprint. */
+#include "tokenizer_private.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "base/sys.h"
+#include "model/gguf.h"
+#include "model/model.h"
+#include "nfc.h"
+#include "unicode.h"
+#include "vocab_source.h"
+
+#define MAX_JSON_BYTES ((size_t)256 << 20)
+#define END_OF_TEXT "<|endoftext|>"
+
+/* --- added tokens ------------------------------------------------------------------------------------------------- */
+
+static quire_status keep_text(void *context, const uint8_t *text, size_t n, quire_error *err)
+{
+    return buffer_append(context, text, n, err);
+}
+
+/* An added token that is matched behind the normaliser is normalised itself. */
+static quire_status searched_text(const struct quire_tokenizer *tokenizer, const struct token *token,
+                                  struct buffer *out, quire_error *err)
+{
+    const uint8_t *text = token_bytes(&tokenizer->vocab, token);
+    if (!tokenizer->vocab.is_nfc || !(token->flags & TOKEN_NORMALIZED))
+        return buffer_append(out, text, token->n_bytes, err);
+    struct nfc nfc;
+    struct sink sink = {.context = out, .text = keep_text};
+    nfc_init(&nfc, tokenizer->unicode);
+    quire_status status = nfc_feed(&nfc, text, token->n_bytes, &sink, err);
+    if (status == QUIRE_OK)
+        status = nfc_finish(&nfc, &sink, err);
+    nfc_release(&nfc);
+    return status;
+}
+
+static quire_status add_searches(struct quire_tokenizer *tokenizer, int32_t id, quire_error *err)
+{
+    const struct token *token = &tokenizer->vocab.tokens[id];
+    enum added_stage stage = token->flags & TOKEN_NORMALIZED ? ADDED_NORMALIZED : ADDED_RAW;
+    struct buffer text = {0};
+    quire_status status = searched_text(tokenizer, token, &text, err);
+    if (status == QUIRE_OK && text.n > ADDED_MAX_BYTES)
+        status = quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s': the added token %d has %zu bytes, this build takes "
+                            "%d at most", tokenizer->vocab.path, id, text.n, ADDED_MAX_BYTES);
+    if (status == QUIRE_OK)
+        status = added_insert(&tokenizer->added[1][stage], text.bytes, text.n, id, err);
+    if (status == QUIRE_OK && !(token->flags & TOKEN_SPECIAL))
+        status = added_insert(&tokenizer->added[0][stage], text.bytes, text.n, id, err);
+    buffer_release(&text);
+    return status;
+}
+
+/* --- the fingerprint ---------------------------------------------------------------------------------------------- */
+
+static int compare_ranks(const void *a, const void *b)
+{
+    const struct merge *left = a, *right = b;
+    return (left->rank > right->rank) - (left->rank < right->rank);
+}
+
+static void hash_token(hash_state *state, const struct vocab *vocab, uint32_t id)
+{
+    const struct token *token = &vocab->tokens[id];
+    if (!(token->flags & TOKEN_EXISTS))
+        return;
+    uint32_t head[3] = {id, token->flags, token->n_spelling};
+    hash_add(state, head, sizeof head);
+    hash_add(state, token_spelling(vocab, token), token->n_spelling);
+}
+
+/* In the order of ids and ranks, so that it does not matter where the vocabulary was read from. The version of Unicode
+ * counts: it decides what a letter is. */
+static quire_status make_fingerprint(struct quire_tokenizer *tokenizer, quire_error *err)
+{
+    const struct vocab *vocab = &tokenizer->vocab;
+    struct merge *merges = mem_calloc(vocab->n_merges, sizeof *merges, "the merges in order", err);
+    hash_state *state = hash_open();
+    if (!merges || !state) {
+        free(merges);
+        hash_close(state);
+        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the tokenizer's fingerprint");
+    }
+    size_t n_merges = 0;
+    for (size_t slot = 0; slot <= vocab->merges_mask; slot++)
+        if (vocab->merges[slot].left >= 0)
+            merges[n_merges++] = vocab->merges[slot];
+    qsort(merges, n_merges, sizeof *merges, compare_ranks);
+    hash_add_text(state, unicode_version());
+    hash_add_text(state, vocab->is_nfc ? "nfc" : "as it is");
+    for (uint32_t id = 0; id < vocab->n_tokens; id++)
+        hash_token(state, vocab, id);
+    for (size_t i = 0; i < n_merges; i++) {
+        int32_t pair[2] = {merges[i].left, merges[i].right};
+        hash_add(state, pair, sizeof pair);
+    }
+    hash_finish_hex(state, tokenizer->fingerprint);
+    hash_close(state);
+    free(merges);
+    return QUIRE_OK;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+/* What follows from the vocabulary. */
+static quire_status finish(struct quire_tokenizer *tokenizer, quire_error *err)
+{
+    struct vocab *vocab = &tokenizer->vocab;
+    int32_t end_of_text = vocab_find(vocab, END_OF_TEXT, strlen(END_OF_TEXT));
+    tokenizer->end_of_text = quire_tokenizer_is_special(tokenizer, end_of_text) ? end_of_text : -1;
+    tokenizer->unicode = unicode_table_make(err);
+    quire_status status = tokenizer->unicode ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    for (size_t id = 0; status == QUIRE_OK && id < vocab->n_tokens; id++)
+        if (vocab->tokens[id].flags & TOKEN_ADDED)
+            status = add_searches(tokenizer, (int32_t)id, err);
+    if (status == QUIRE_OK)
+        status = make_fingerprint(tokenizer, err);
+    return status;
+}
+
+/* From one of the two sources; json == NULL: from gguf. path is for messages. */
+static quire_status open_from(struct quire_tokenizer **out, const char *path, const char *json, size_t n_json,
+                              const struct gguf *gguf, quire_error *err)
+{
+    struct quire_tokenizer *tokenizer = mem_calloc(1, sizeof *tokenizer, "a tokenizer", err);
+    if (!tokenizer)
+        return QUIRE_ERR_NO_MEMORY;
+    tokenizer->vocab.path = path;
+    quire_status status = json ? vocab_read_json(&tokenizer->vocab, json, n_json, err)
+                               : vocab_read_gguf(&tokenizer->vocab, gguf, err);
+    if (status == QUIRE_OK)
+        status = finish(tokenizer, err);
+    tokenizer->vocab.path = NULL; /* the caller's, and not needed again */
+    if (status == QUIRE_OK)
+        *out = tokenizer;
+    else
+        quire_tokenizer_close(tokenizer);
+    return status;
+}
+
+static quire_status open_json(struct quire_tokenizer **out, const char *path, quire_error *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    quire_status status = sys_read_file(&text, &n, path, MAX_JSON_BYTES, err);
+    if (status == QUIRE_OK)
+        status = open_from(out, path, text, n, NULL, err);
+    free(text);
+    return status;
+}
+
+static quire_status open_gguf(struct quire_tokenizer **out, const char *path, quire_error *err)
+{
+    struct gguf *gguf = NULL;
+    quire_status status = gguf_open(&gguf, path, err);
+    if (status == QUIRE_OK)
+        status = open_from(out, path, NULL, 0, gguf, err);
+    gguf_close(gguf);
+    return status;
+}
+
+/* What path is: a folder, a file that starts as a GGUF does, or neither. Whatever cannot be opened is neither; reading it
+ * will say why. */
+static void look_at(const char *path, bool *is_folder, bool *is_gguf)
+{
+    struct stat st;
+    char magic[4] = "";
+    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    *is_folder = fd >= 0 && sys.fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    *is_gguf = fd >= 0 && sys.pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
+    if (fd >= 0)
+        sys.close(fd);
+}
+
+quire_status quire_tokenizer_open_path(quire_tokenizer **out, const char *path, quire_error *err)
+{
+    bool is_folder, is_gguf;
+    look_at(path, &is_folder, &is_gguf);
+    if (is_gguf)
+        return open_gguf(out, path, err);
+    if (!is_folder)
+        return open_json(out, path, err);
+    char *file = NULL;
+    if (asprintf(&file, "%s/tokenizer.json", path) < 0)
+        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the path of '%s'", path);
+    quire_status status = open_json(out, file, err);
+    free(file);
+    return status;
+}
+
+quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *model, quire_error *err)
+{
+    const struct gguf *gguf = model_gguf(model);
+    quire_tokenizer *tokenizer = NULL;
+    quire_status status = gguf ? open_from(&tokenizer, quire_model_path(model), NULL, 0, gguf, err)
+                               : open_json(&tokenizer, model_tokenizer_json_path(model), err);
+    if (status != QUIRE_OK)
+        return status;
+    uint32_t n_tokens = quire_tokenizer_n_tokens(tokenizer), n_rows = quire_model_config(model)->vocab_size;
+    if (n_tokens > n_rows) {
+        quire_tokenizer_close(tokenizer);
+        return quire_fail(err, QUIRE_ERR_MISMATCH, "the tokenizer of '%s' has %u tokens, more than the model's %u embedding "
+                          "rows; they do not belong together", quire_model_path(model), n_tokens, n_rows);
+    }
+    *out = tokenizer;
+    return QUIRE_OK;
+}
+
+void quire_tokenizer_close(quire_tokenizer *tokenizer)
+{
+    if (!tokenizer)
+        return;
+    vocab_release(&tokenizer->vocab);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t stage = 0; stage < ADDED_N_STAGES; stage++)
+            added_release(&tokenizer->added[i][stage]);
+    free(tokenizer->unicode);
+    free(tokenizer);
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------------ */
+
+uint32_t quire_tokenizer_n_tokens(const quire_tokenizer *tokenizer)
+{
+    return (uint32_t)tokenizer->vocab.n_tokens;
+}
+
+int32_t quire_tokenizer_find(const quire_tokenizer *tokenizer, const char *text)
+{
+    return vocab_find(&tokenizer->vocab, text, strlen(text));
+}
+
+int32_t quire_tokenizer_end_of_text(const quire_tokenizer *tokenizer)
+{
+    return tokenizer->end_of_text;
+}
+
+bool quire_tokenizer_is_special(const quire_tokenizer *tokenizer, int32_t id)
+{
+    const struct token *token = vocab_token(&tokenizer->vocab, id);
+    return token && (token->flags & TOKEN_SPECIAL);
+}
+
+bool quire_tokenizer_bytes(const quire_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *n_bytes)
+{
+    const struct token *token = vocab_token(&tokenizer->vocab, id);
+    if (!token)
+        return false;
+    *bytes = (const char *)token_bytes(&tokenizer->vocab, token);
+    *n_bytes = token->n_bytes;
+    return true;
+}
+
+const char *quire_tokenizer_fingerprint(const quire_tokenizer *tokenizer)
+{
+    return tokenizer->fingerprint;
+}

@@ -1,0 +1,6 @@
+#include "quire/quire.h"
+
+const char *quire_version(void)
+{
+    return QUIRE_VERSION;
+}

@@ -1,0 +1,531 @@
+#!/usr/bin/env python3
+"""Tests of the program as its users meet it: files for standard output and error, exit codes, pipes, signals.
+
+    test_cli.py QUIRE [GROUP...]     groups are the classes below
+
+Python's library alone. The model is a small random one that make_model.py writes; nothing of the user's own cache is
+touched."""
+import fcntl
+import json
+import math
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+STORY = ("The keeper of the light wrote down the weather every evening, and the ships, and what the sea had left. "
+         "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014it was "
+         "Sunday\u2014the caf\u00e9 was closed.\r\n")
+COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "help", "version"]
+
+quire = None
+scratch = None
+
+
+class Result:
+    def __init__(self, code, out, err):
+        self.code, self.raw, self.out, self.err = code, out, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+class Case(unittest.TestCase):
+    """A temporary folder with a model, a story and an empty cache."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=scratch))
+        self.model = str(pathlib.Path(scratch) / "model")
+        self.chat_model = str(pathlib.Path(scratch) / "chat")
+        self.story = self.write("story.txt", STORY)
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("QUIRE_")}
+        self.environment.update(XDG_CACHE_HOME=str(self.folder / "cache"), QUIRE_MODEL=self.model, LC_ALL="C.UTF-8")
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    def start(self, *arguments, **streams):
+        return subprocess.Popen([quire, *arguments], env=self.environment, cwd=self.folder, **streams)
+
+    def run_quire(self, *arguments, stdin=b"", code=0):
+        """Runs with stdout and stderr as files, as a shell's > and 2> do."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self.start(*arguments, stdin=subprocess.PIPE, stdout=out, stderr=err)
+            process.communicate(stdin, timeout=240)
+            out.seek(0)
+            err.seek(0)
+            result = Result(process.returncode, out.read(), err.read())
+        self.assertEqual(result.code, code, f"{arguments}: {result.err}")
+        return result
+
+    def assert_error(self, result, *words):
+        """One message with the program's name in front, naming each word, and nothing on standard output."""
+        self.assertEqual(result.raw, b"")
+        self.assertTrue(result.err.startswith("quire: "), result.err)
+        for word in words:
+            self.assertIn(word, result.err)
+
+
+class Help(Case):
+    def test_program(self):
+        for arguments in ([], ["help"], ["--help"], ["-h"]):
+            if arguments:
+                result = self.run_quire(*arguments)
+                self.assertEqual(result.err, "")
+                for command in COMMANDS:
+                    self.assertRegex(result.out, rf"(?m)^  {command} ")
+
+    def test_each_command(self):
+        table = self.run_quire("--list-options").out
+        for command in COMMANDS:
+            by_option, by_command = self.run_quire(command, "--help"), self.run_quire("help", command)
+            self.assertEqual(by_option.out, by_command.out)
+            self.assertIn(f"usage: quire {command}", by_option.out)
+            self.assertLessEqual(max(map(len, by_option.out.splitlines())), 80)
+            for name in re.findall(rf"(?m)^{command}\t(--\S+)", table):
+                self.assertRegex(by_option.out, rf"(?m)^  .*{name}\b", command)
+
+    def test_version(self):
+        self.assertRegex(self.run_quire("version").out, r"^quire \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.run_quire("--version").out, self.run_quire("continue", "--version").out)
+
+    def test_help_wins_over_missing_model_and_documents(self):
+        self.environment["QUIRE_MODEL"] = "/nonexistent"
+        self.run_quire("ask", "-h")
+
+
+class Errors(Case):
+    def test_usage(self):
+        for arguments, word in [([], "no command"), (["frobnicate"], "frobnicate"), (["continue", "--frob"], "--frob"),
+                                (["continue", "-n"], "-n"), (["continue", "-n", "x"], "--max-tokens"), (["ask"], "question"),
+                                (["tokenize", "--top-k", "3"], "--top-k"), (["help", "frob"], "frob"),
+                                (["continue", "--isa", "mmx", self.story], "mmx"),
+                                (["continue", "-", "-"], "standard input")]:
+            result = self.run_quire(*arguments, code=2)
+            self.assert_error(result, word)
+
+    def test_usage_names_the_help(self):
+        self.assertIn("try 'quire continue --help'", self.run_quire("continue", "--frob", code=2).err)
+        self.assertIn("try 'quire --help'", self.run_quire(code=2).err)
+
+    def test_missing_file(self):
+        for command in ("continue", "score", "tokenize", "detokenize"):
+            result = self.run_quire(command, "no-such-file.txt", code=3)
+            self.assert_error(result, "no-such-file.txt", "No such file")
+
+    def test_missing_file_is_found_before_the_first_is_read(self):
+        self.assert_error(self.run_quire("tokenize", self.story, "no-such-file.txt", code=3), "no-such-file.txt")
+
+    def test_folder(self):
+        self.assert_error(self.run_quire("continue", str(self.folder), code=3), str(self.folder), "director")
+
+    def test_no_permission(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may read everything")
+        os.chmod(self.story, 0)
+        self.assert_error(self.run_quire("continue", self.story, code=3), "story.txt", "ermission")
+
+    def test_invalid_utf8(self):
+        path = self.write("bad.txt", b"good \xff\xfe text")
+        for command in ("continue", "score", "tokenize"):
+            self.assert_error(self.run_quire(command, path, code=3), "bad.txt", "5")
+
+    def test_empty(self):
+        path = self.write("empty.txt", b"")
+        for command in ("continue", "score", "summarize"):
+            self.assert_error(self.run_quire(command, path, code=3), "empty.txt", "nothing to read")
+        self.assert_error(self.run_quire("continue", code=3), "standard input", "nothing to read")
+
+    def test_bad_document_does_not_keep_the_others(self):
+        bad = self.write("bad.txt", b"\xc3")
+        result = self.run_quire("continue", "-n", "5", bad, self.story, code=3)
+        self.assertIn("bad.txt", result.err)
+        self.assertNotEqual(result.out, "")
+
+    def test_bad_models(self):
+        for path, word in [("no-such-model", "no-such-model"), (self.story, "story.txt"), (str(self.folder), str(self.folder))]:
+            self.assert_error(self.run_quire("continue", "-m", path, self.story, code=3), word)
+        self.environment["QUIRE_MODEL"] = "also-missing"
+        self.assert_error(self.run_quire("info", code=3), "also-missing")
+
+    def test_prompt_format_that_the_vocabulary_lacks(self):
+        self.assert_error(self.run_quire("ask", "--prompt-format", "chatml", self.story, "Who?", code=3), "<|im_start|>")
+
+    def test_memory_too_small(self):
+        result = self.run_quire("continue", "--memory", "10K", self.story, code=1)
+        self.assert_error(result, "memory")
+
+    def test_store_that_cannot_be_made(self):
+        self.assert_error(self.run_quire("continue", "--store", self.story + "/x", self.story, code=1), "story.txt")
+
+
+class Tokens(Case):
+    def round_trip(self, text, *options):
+        ids = self.run_quire("tokenize", "-q", *options, stdin=text)
+        self.assertEqual(ids.err, "")
+        self.assertRegex(ids.out, r"\A(\d+\n)*\Z")
+        back = self.run_quire("detokenize", "-q", stdin=ids.raw)
+        return ids.out.split(), back.raw
+
+    def test_round_trip_is_byte_exact(self):
+        for text in (STORY.encode(), b"", b"no line end", b"\n\n\n", "\U0001F600 \u4e2d\u6587".encode(), b"a\x00b\x7f",
+                     STORY.encode() * 3000):
+            self.assertEqual(self.round_trip(text)[1], text)
+
+    def test_merges_are_used(self):
+        ids, _ = self.round_trip(b" the and")
+        self.assertEqual(len(ids), 2)
+
+    def test_special_tokens_are_text_unless_asked_for(self):
+        text = b"a<|endoftext|>b"
+        plain, back = self.round_trip(text)
+        self.assertEqual((len(plain), back), (15, text))
+        special, back = self.round_trip(text, "--special")
+        self.assertEqual((special[1], len(special), back), ("0", 3, text))
+
+    def test_files_and_pipes_give_the_same(self):
+        expected = self.run_quire("tokenize", "-q", self.story).raw
+        for options in ([], ["--no-uring"]):
+            self.assertEqual(self.run_quire("tokenize", "-q", *options, self.story).raw, expected)
+        self.assertEqual(self.run_quire("tokenize", "-q", "-", stdin=STORY.encode()).raw, expected)
+        self.assertEqual(self.run_quire("tokenize", "-q", self.story, "-", stdin=STORY.encode()).raw, 2 * expected)
+
+    def test_lossy_is_counted(self):
+        result = self.run_quire("tokenize", "--lossy", stdin=b"a\xffb\xc3c")
+        self.assertIn("2 invalid", result.err)
+        self.assertEqual(self.run_quire("detokenize", stdin=result.raw).out, "a\ufffdb\ufffdc")
+
+    def test_detokenize_takes_any_white_space(self):
+        ids = self.run_quire("tokenize", "-q", stdin=b"abc").out.split()
+        self.assertEqual(self.run_quire("detokenize", "-q", stdin="\t ".join(ids).encode()).out, "abc")
+        path = self.write("ids", "\r\n".join(ids))
+        self.assertEqual(self.run_quire("detokenize", "-q", path).out, "abc")
+
+    def test_detokenize_names_the_line(self):
+        for text, word in [(b"5\n6\nseven\n", "line 3: 'seven'"), (b"5\n-6", "line 2: '-6'"), (b"999999", "line 1: '999999'"),
+                           (b"5\n\n1" + b"0" * 30, "line 3"), (b"0x10", "'0x10'")]:
+            result = self.run_quire("detokenize", stdin=text, code=3)
+            self.assertIn(word, result.err)
+            self.assertIn("standard input", result.err)
+
+
+class Score(Case):
+    def per_token(self, *options):
+        result = self.run_quire("score", "--per-token", *options, self.story)
+        rows = [line.split("\t") for line in result.out.splitlines()]
+        for row in rows:
+            self.assertEqual(len(row), 3)
+            self.assertRegex(row[2], r"^-?\d+\.\d{6,}$")
+        return result, [(int(p), int(i), float(l)) for p, i, l in rows]
+
+    def test_per_token(self):
+        ids = [int(i) for i in self.run_quire("tokenize", "-q", self.story).out.split()]
+        _, rows = self.per_token()
+        self.assertEqual([p for p, _, _ in rows], list(range(1, len(ids))))
+        self.assertEqual([i for _, i, _ in rows], ids[1:])
+        self.assertTrue(all(l < 0 for _, _, l in rows))
+
+    def test_summary_agrees_with_per_token(self):
+        _, rows = self.per_token("-q")
+        mean = -sum(l for _, _, l in rows) / len(rows)
+        text = self.run_quire("score", self.story).out
+        self.assertIn(f"tokens      {len(rows) + 1}\n", text)
+        self.assertAlmostEqual(float(re.search(r"mean NLL +(\S+) nats", text).group(1)), mean, places=5)
+        result = json.loads(self.run_quire("score", "--json", self.story).out)
+        self.assertAlmostEqual(result["mean_nll"], mean, places=6)
+        self.assertAlmostEqual(result["perplexity"], math.exp(mean), places=3)
+        self.assertEqual(sum(b["tokens"] for b in result["by_position"]), len(rows))
+        for bucket in result["by_position"]:
+            part = [-l for p, _, l in rows if bucket["first"] <= p <= bucket["last"]]
+            self.assertEqual(len(part), bucket["tokens"])
+            self.assertAlmostEqual(bucket["mean_nll"], sum(part) / len(part), places=5)
+
+    def test_json_per_token(self):
+        _, rows = self.per_token("-q")
+        result = json.loads(self.run_quire("score", "--json", "--per-token", self.story).out)
+        self.assertEqual([tuple(row[:2]) for row in result["per_token"]], [row[:2] for row in rows])
+
+    def test_chunk_and_span_do_not_matter(self):
+        exact = ["-q", "--kv-type", "f32"]  # rounding to 16 bits would magnify the last bit of a sum
+        _, expected = self.per_token(*exact)
+        for options in (["--chunk", "7"], ["--span", "64"], ["--threads", "1"]):
+            _, rows = self.per_token(*exact, *options)
+            for a, b in zip(expected, rows, strict=True):
+                self.assertAlmostEqual(a[2], b[2], places=4)
+
+    def test_nothing_is_kept(self):
+        self.run_quire("score", self.story)
+        self.assertFalse((self.folder / "cache").exists())
+
+    def test_one_token(self):
+        self.assert_error(self.run_quire("score", stdin=b"a", code=3), "two")
+
+
+class Info(Case):
+    def test_text(self):
+        for arguments in (["info", self.model], ["info", "-m", self.model], ["info"]):
+            result = self.run_quire(*arguments)
+            for word in ("d_model", "alibi_bias_max", "clip_qkv", "softmax_scale", "fingerprint", "prompt_format", "8,192",
+                         "65,536", "84,000", "f32"):
+                self.assertIn(word, result.out)
+
+    def test_json(self):
+        info = json.loads(self.run_quire("info", "--json", self.model).out)
+        self.assertEqual(info["configuration"]["d_model"], 32)
+        self.assertEqual(info["configuration"]["n_heads"], 4)
+        self.assertEqual(info["configuration"]["alibi"], True)
+        self.assertEqual(info["model"]["prompt_format"], "plain")
+        self.assertEqual([need["tokens"] for need in info["needs"]], [8192, 65536, 84000])
+        # 2 layers, keys and values, 32 numbers of 2 bytes; whole blocks of 64 tokens
+        for need in info["needs"]:
+            self.assertGreaterEqual(need["disk_bytes"], need["tokens"] * 2 * 2 * 32 * 2)
+        wide = json.loads(self.run_quire("info", "--json", "--kv-type", "f32", self.model).out)
+        self.assertGreater(wide["needs"][0]["disk_bytes"], info["needs"][0]["disk_bytes"])
+
+    def test_chat_model(self):
+        info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
+        self.assertEqual(info["model"]["prompt_format"], "chatml")
+        self.assertEqual(info["tokenizer"]["special_tokens"], 4)
+
+
+class Writing(Case):
+    def objects(self, *arguments, **more):
+        return [json.loads(line) for line in self.run_quire(*arguments, "--json", **more).out.splitlines()]
+
+    def test_text_and_json_agree(self):
+        text = self.run_quire("continue", "-n", "40", self.story)
+        one, = self.objects("continue", "-n", "40", self.story)
+        self.assertEqual(text.out, one["text"] if one["text"].endswith("\n") else one["text"] + "\n")
+        self.assertEqual(one["bytes"], len(STORY.encode()))
+        self.assertEqual(one["new_tokens"], 40)
+        self.assertEqual(one["ended_by"], "max_tokens")
+        self.assertEqual(one["document"], self.story)
+
+    def test_seeds(self):
+        texts = {seed: self.run_quire("continue", "-n", "30", "--seed", seed, self.story).out for seed in ("0", "1", "2")}
+        self.assertEqual(len(set(texts.values())), 3)
+        self.assertEqual(self.run_quire("continue", "-n", "30", self.story).out, texts["0"])
+        for options in (["--threads", "1"], ["--threads", "2"], ["--no-store"]):
+            self.assertEqual(self.run_quire("continue", "-n", "30", *options, self.story).out, texts["0"], options)
+
+    def test_reuse(self):
+        first, = self.objects("continue", "-n", "5", self.story)
+        again, = self.objects("continue", "-n", "5", self.story)
+        self.assertEqual(first["reused_tokens"], 0)
+        self.assertGreater(again["reused_tokens"], 0.5 * again["tokens"])
+        self.assertEqual(first["text"], again["text"])
+        kept_out, = self.objects("continue", "-n", "5", "--no-store", self.story)
+        self.assertEqual((kept_out["reused_tokens"], kept_out["store"]), (0, None))
+
+    def test_documents_are_texts_of_their_own_unless_joined(self):
+        other = self.write("other.txt", "Another one, quite different from the first.\n")
+        both = self.objects("continue", "-n", "5", self.story, other)
+        self.assertEqual([o["document"] for o in both], [self.story, other])
+        joined, = self.objects("continue", "-n", "5", "--join", self.story, other)
+        whole, = self.objects("continue", "-n", "5", "-", stdin=STORY.encode() + b"Another one, quite different from the first.\n")
+        self.assertEqual(joined["tokens"], whole["tokens"])
+        self.assertEqual(joined["text"], whole["text"])
+        self.assertEqual(joined["document"], [self.story, other])
+
+    def test_stop_strings(self):
+        text, = self.objects("continue", "-n", "60", self.story)
+        stop = text["text"][20:23]
+        stopped, = self.objects("continue", "-n", "60", "--stop", "never seen", "--stop", stop, self.story)
+        self.assertEqual(stopped["ended_by"], "stop")
+        self.assertEqual(stopped["text"], text["text"][:text["text"].index(stop)])
+
+    def test_head_and_tail_are_told(self):
+        head, = self.objects("continue", "-n", "2", "--head", "10", self.story)
+        self.assertEqual((head["tokens"], head["cut_by_head"]), (10, True))
+        tail, = self.objects("continue", "-n", "2", "--tail", "10", self.story)
+        self.assertEqual(tail["tokens"], 10)
+        self.assertGreater(tail["tokens_left_out_by_tail"], 10)
+        self.assertIn("--head", self.run_quire("continue", "-n", "2", "--head", "10", self.story).err)
+        whole, = self.objects("continue", "-n", "2", "--head", "100000", self.story)
+        self.assertEqual(whole["cut_by_head"], False)
+
+    def test_prompt_changes_what_comes(self):
+        plain, = self.objects("continue", "-n", "20", self.story)
+        led, = self.objects("continue", "-n", "20", "--prompt", "Epilogue", self.story)
+        self.assertGreater(led["prompt_tokens"], 0)
+        self.assertEqual(plain["prompt_tokens"], 0)
+        self.assertNotEqual(plain["text"], led["text"])
+        self.assertNotIn("Epilogue", led["text"])
+
+    def test_tasks_and_formats(self):
+        for arguments in (["summarize", self.story], ["ask", self.story, "Who wrote?"]):
+            for model in (self.model, self.chat_model):
+                for extra in ([], ["--prompt-format", "plain"], ["--prompt-format", "instruct"]):
+                    one, = self.objects(*arguments, "-m", model, "-n", "3", *extra)
+                    self.assertGreater(one["prompt_tokens"], 0)
+        one, = self.objects("ask", "-n", "3", "Who?", stdin=STORY.encode())
+        self.assertEqual(one["document"], "-")
+
+    def test_questions_share_the_reading(self):
+        text = self.write("long.txt", STORY * 4)
+        first, = self.objects("ask", "-n", "2", text, "Who wrote?")
+        second, = self.objects("ask", "-n", "2", text, "What did the sea leave?")
+        self.assertEqual(first["reused_tokens"], 0)
+        self.assertGreater(second["reused_tokens"], 0.8 * second["tokens"])
+
+    def test_lossy_is_reported(self):
+        path = self.write("bad.txt", b"good \xff text that goes on")
+        result = self.run_quire("continue", "-n", "2", "--lossy", path)
+        self.assertIn("1 invalid part ", result.err)
+
+    def test_receipt_and_quiet(self):
+        result = self.run_quire("continue", "-n", "4", self.story)
+        for word in ("story.txt", f"{len(STORY.encode())} bytes", "tokens", "reused", "wrote 4 tokens", "peak memory",
+                     str(self.folder / "cache")):
+            self.assertIn(word, result.err)
+        self.assertNotIn("\r", result.err)
+        self.assertNotIn("\x1b", result.err)
+        self.assertEqual(self.run_quire("continue", "-q", "-n", "4", self.story).err, "")
+        verbose = self.run_quire("continue", "-v", "-n", "4", self.story).err
+        for word in ("kernels", "read through", "prompt format"):
+            self.assertIn(word, verbose)
+
+
+class Streams(Case):
+    def test_closed_pipe_ends_quietly(self):
+        long = self.write("long.txt", STORY * 2000)
+        for arguments in (["tokenize", "-q", long], ["continue", "-q", "-n", "3000", self.story]):
+            with tempfile.TemporaryFile() as err:
+                process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
+                self.assertEqual(len(process.stdout.read(1)), 1)
+                process.stdout.close()
+                self.assertEqual(process.wait(timeout=60), 1)
+                err.seek(0)
+                self.assertEqual(err.read(), b"")
+
+    def test_full_disk(self):
+        for arguments in (["tokenize", self.story], ["continue", "-n", "3", self.story], ["score", self.story],
+                          ["info"], ["--help"], ["version"]):
+            with open("/dev/full", "wb") as full:
+                process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE)
+                _, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 1, arguments)
+            self.assertIn(b"cannot write to standard output: No space left", err)
+
+    def test_closed_standard_streams(self):
+        command = f'exec "$0" tokenize "$1" '
+        for redirection, code in ((">&-", 1), ("2>&-", 0), ("<&-", 0)):
+            result = subprocess.run(["sh", "-c", command + redirection, quire, self.story], env=self.environment,
+                                    capture_output=True, check=False, timeout=60)
+            self.assertEqual(result.returncode, code, redirection)
+        self.assertEqual(pathlib.Path(self.story).read_bytes(), STORY.encode())
+
+    def test_fifo(self):
+        path = str(self.folder / "fifo")
+        os.mkfifo(path)
+        process = self.start("tokenize", "-q", path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        with open(path, "wb") as fifo:
+            fifo.write(STORY.encode())
+        out, _ = process.communicate(timeout=60)
+        self.assertEqual(out, self.run_quire("tokenize", "-q", self.story).raw)
+
+    def terminal(self, *arguments):
+        """Runs on a terminal of 100 columns and gives all that it shows."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        self.environment["TERM"] = "xterm"
+        process = self.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        return process.wait(timeout=60), shown.decode("utf-8", "replace")
+
+    def test_bar_on_a_terminal(self):
+        long = self.write("long.txt", STORY * 60)
+        code, shown = self.terminal("continue", "-n", "4", "--temperature", "0", long)
+        self.assertEqual(code, 0)
+        self.assertIn("\rreading [", shown)
+        last_bar = shown.rindex("\rreading")
+        self.assertIn("\r\x1b[K", shown[last_bar:])  # wiped before the text
+        for line in shown.split("\r"):
+            if line.startswith("reading"):
+                self.assertLess(len(line.split("\x1b")[0]), 100)
+
+    def test_terminal_without_document_is_a_mistake(self):
+        code, shown = self.terminal("continue")
+        self.assertEqual(code, 2)
+        self.assertIn("no document", shown)
+
+
+class Interrupt(Case):
+    def long_text(self, n_bytes):
+        return self.write("long.txt", (STORY * (n_bytes // len(STORY.encode()) + 1)).encode()[:n_bytes].decode("utf-8", "ignore"))
+
+    def interrupt(self, signal_number, *arguments):
+        """Starts, waits until reading is under way, sends the signal; gives the result and the seconds until the end."""
+        with tempfile.TemporaryFile() as out:
+            process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+            first = process.stderr.readline()
+            self.assertIn(b"tokens", first)
+            time.sleep(1)
+            self.assertIsNone(process.poll(), "the text is too short for this test")
+            start = time.monotonic()
+            process.send_signal(signal_number)
+            rest = process.stderr.read()
+            process.stderr.close()
+            code = process.wait(timeout=60)
+            seconds = time.monotonic() - start
+            out.seek(0)
+            return Result(code, out.read(), first + rest), seconds
+
+    def test_keeps_and_resumes(self):
+        long = self.long_text(60000)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            result, seconds = self.interrupt(number, "continue", "-n", "5", "--span", "8192", long)
+            self.assertEqual(result.code, 130, result.err)
+            self.assertLess(seconds, 3)  # the promise is one; a loaded machine gets some more
+            self.assertIn("interrupted", result.err)
+            self.assertIn(str(self.folder / "cache"), result.err)
+            self.assertEqual(result.out, "")
+        resumed = json.loads(self.run_quire("continue", "-n", "5", "--json", long).out)
+        fresh = json.loads(self.run_quire("continue", "-n", "5", "--json", "--no-store", long).out)
+        self.assertEqual(resumed["text"], fresh["text"])
+
+    def test_while_waiting_for_input(self):
+        process = self.start("continue", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(b"A beginning that never ends")
+        process.stdin.flush()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(timeout=10), 130)
+        self.assertIn(b"interrupted", process.stderr.read())
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+
+
+def main():
+    global quire, scratch
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    quire = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = folder
+        for name, options in (("model", []), ("chat", ["--chat"])):
+            subprocess.run([sys.executable, HERE / "make_model.py", os.path.join(folder, name), *options], check=True)
+        unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()

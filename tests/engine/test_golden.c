@@ -1,0 +1,134 @@
+/* What small models compute, against MosaicML's own numbers and an independent float64 reference (tests/golden). */
+#include <dirent.h>
+
+#include "golden.h"
+#include "test.h"
+
+static const double TOLERANCE = 1e-4;
+
+static quire_engine_options options(void)
+{
+    quire_engine_options opts = quire_engine_defaults();
+    opts.kv_type = QUIRE_DTYPE_F32;
+    return opts;
+}
+
+/* Prefill: the log-probability of every token and the last logits. */
+static void check_prefill(const char *name, const quire_model *model, const char *isa)
+{
+    size_t n, n_want, n_logits;
+    int32_t *ids = golden_tokens(name, &n);
+    double *want = golden_numbers(name, "logprobs.txt", &n_want);
+    double *logits = golden_numbers(name, "logits.txt", &n_logits);
+    quire_engine_options opts = options();
+    opts.isa = isa;
+    struct reading got = read_ids(model, &opts, ids, n);
+    CHECK_EQ_INT(n_want, n - 1);
+    for (size_t i = 1; i < n; i++)
+        CHECK_NEAR((double)got.logprobs[i], want[i - 1], TOLERANCE);
+    CHECK_EQ_INT(n_logits, quire_model_config(model)->vocab_size);
+    for (size_t i = 0; i < n_logits; i++)
+        CHECK_NEAR((double)got.logits[i], logits[i], TOLERANCE);
+    reading_release(&got);
+    free(ids);
+    free(want);
+    free(logits);
+}
+
+static double logprob_of(const float *logits, size_t n, int32_t id)
+{
+    double largest = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, (double)logits[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] - largest);
+    return (double)logits[id] - largest - log(sum);
+}
+
+/* Decode: a few tokens are read, the others appended one by one. */
+static void check_decode(const char *name, const quire_model *model)
+{
+    quire_error err = {0};
+    quire_engine_options opts = options();
+    quire_engine *engine;
+    quire_book *book;
+    size_t n, n_want, n_read = 5;
+    int32_t *ids = golden_tokens(name, &n);
+    double *want = golden_numbers(name, "logprobs.txt", &n_want);
+    REQUIRE_OK(quire_engine_open(&engine, model, &opts, &err));
+    REQUIRE_OK(quire_book_open(&book, engine, &err));
+    REQUIRE_OK(quire_book_read(book, ids, n_read, n - n_read, &err));
+    for (size_t i = n_read; i < n; i++) {
+        CHECK_NEAR(logprob_of(quire_book_logits(book), quire_model_config(model)->vocab_size, ids[i]), want[i - 1],
+                   TOLERANCE);
+        REQUIRE_OK(quire_book_append(book, ids[i], &err));
+    }
+    CHECK_EQ_INT(quire_book_n_tokens(book), n);
+    CHECK_EQ_INT(quire_book_append(book, 0, &err), QUIRE_ERR_USAGE);
+    quire_book_close(book);
+    quire_engine_close(engine);
+    free(ids);
+    free(want);
+}
+
+static size_t for_all_folders(const char *prefix, const char *isa)
+{
+    DIR *folder = opendir(golden_path("", ""));
+    struct dirent *entry;
+    size_t n_seen = 0;
+    while (folder && (entry = readdir(folder)) != NULL) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        int n_failed_before = test_n_failed_checks;
+        quire_model *model = golden_model(entry->d_name);
+        check_prefill(entry->d_name, model, isa);
+        check_decode(entry->d_name, model);
+        quire_model_close(model);
+        n_seen++;
+        if (test_n_failed_checks > n_failed_before)
+            fprintf(stderr, "in %s\n", entry->d_name);
+    }
+    closedir(folder);
+    return n_seen;
+}
+
+static void mosaic(void)
+{
+    CHECK_EQ_INT(for_all_folders("mosaic-", NULL), 9);
+}
+
+static void mosaic_reference_kernels(void)
+{
+    CHECK_EQ_INT(for_all_folders("mosaic-", "ref"), 9);
+}
+
+static void mosaic_base_kernels(void)
+{
+    CHECK_EQ_INT(for_all_folders("mosaic-", "base"), 9);
+}
+
+static void random_models(void)
+{
+    CHECK(for_all_folders("random-", NULL) >= 15);
+}
+
+static void random_models_reference_kernels(void)
+{
+    CHECK(for_all_folders("random-", "ref") >= 15);
+}
+
+static void gguf_types(void)
+{
+    CHECK(for_all_folders("gguf-", NULL) >= 10);
+}
+
+static const struct test tests[] = {
+    {"mosaic", mosaic},
+    {"mosaic_reference_kernels", mosaic_reference_kernels},
+    {"mosaic_base_kernels", mosaic_base_kernels},
+    {"random_models", random_models},
+    {"random_models_reference_kernels", random_models_reference_kernels},
+    {"gguf_types", gguf_types},
+};
+
+TEST_MAIN(tests)

@@ -1,0 +1,423 @@
+/* Every table against the reference twin: odd sizes, unaligned starts, poisoned padding, extreme values. */
+#include "base/bytes.h"
+#include "kernels/kernels.h"
+#include "test.h"
+
+enum { MAX_N = 512 };
+
+/* Runs `check` for each table that this processor can run, but for the reference itself. */
+static void for_all_tables(void (*check)(const struct kernels *k, const struct kernels *ref))
+{
+    int runs;
+    const struct kernels *ref = kernels_at(0, &runs), *k;
+    CHECK_EQ_STR(ref->name, "ref");
+    for (size_t i = 1; (k = kernels_at(i, &runs)) != NULL; i++) {
+        if (!runs) {
+            printf("     %s does not run here\n", k->name);
+            continue;
+        }
+        check(k, ref);
+        if (test_n_failed_checks > 0) {
+            fprintf(stderr, "with table %s\n", k->name);
+            return;
+        }
+    }
+}
+
+/* Bytes of n numbers of a type, with scales that are ordinary halves. */
+static void random_stored(unsigned char *dst, quire_dtype type, size_t n, uint64_t *seed)
+{
+    size_t step = quire_dtype_block_elements(type), bytes = quire_dtype_block_bytes(type);
+    for (size_t i = 0; i < n; i += step, dst += bytes) {
+        float x = test_random_float(seed) * 3;
+        uint32_t bits = f32_bits(x);
+        uint16_t half = f32_to_f16(x);
+        if (type == QUIRE_DTYPE_F32) {
+            memcpy(dst, &bits, 4);
+        } else if (type == QUIRE_DTYPE_BF16) {
+            half = f32_to_bf16(x);
+            memcpy(dst, &half, 2);
+        } else {
+            memcpy(dst, &half, 2);
+            for (size_t b = 2; b < bytes; b++)
+                dst[b] = (unsigned char)test_random(seed);
+        }
+    }
+}
+
+static void check_formats(const struct kernels *k, const struct kernels *ref)
+{
+    static unsigned char stored[MAX_N * 4 + 64];
+    static float got[MAX_N + 1], want[MAX_N + 1], x[MAX_N + 1];
+    uint64_t seed = 1;
+    for (int type = 0; type < QUIRE_DTYPE_COUNT; type++)
+        for (size_t n = 0; n <= MAX_N; n += quire_dtype_block_elements((quire_dtype)type)) {
+            size_t offset = test_random(&seed) % 33;
+            random_stored(stored + offset, (quire_dtype)type, n, &seed);
+            for (size_t i = 0; i < n; i++)
+                x[i] = test_random_float(&seed);
+            got[n] = want[n] = 12345.0f;
+            k->unpack[type](got, stored + offset, n);
+            ref->unpack[type](want, stored + offset, n);
+            CHECK_EQ_INT(memcmp(got, want, (n + 1) * sizeof *got), 0); /* bit for bit, and nothing behind the end */
+            double size = 1;
+            for (size_t i = 0; i < n; i++)
+                size += fabs((double)want[i] * (double)x[i]);
+            CHECK_NEAR((double)k->dot[type](stored + offset, x, n), (double)ref->dot[type](stored + offset, x, n),
+                       size * 3e-7);
+        }
+}
+
+static void formats(void)
+{
+    for_all_tables(check_formats);
+}
+
+/* All 65,536 halves: conversion to float is exact, and back again the same. */
+static void all_halves(void)
+{
+    for (uint32_t h = 0; h < 65536; h++) {
+        uint32_t exponent = (h >> 10) & 31, mantissa = h & 1023;
+        double want = exponent ? ldexp(1024 + mantissa, (int)exponent - 25) : ldexp(mantissa, -24);
+        float got = f16_to_f32((uint16_t)h);
+        if (exponent == 31) {
+            CHECK(mantissa ? isnan(got) : isinf(got));
+            if (mantissa)
+                continue;
+        } else {
+            CHECK(got == (float)(h & 0x8000 ? -want : want));
+        }
+        CHECK_EQ_INT(f32_to_f16(got), h);
+        CHECK_EQ_INT(f32_to_bf16(bf16_to_f32((uint16_t)h)) & 0x7F80, h & 0x7F80);
+    }
+}
+
+/* Rounding to half precision is to nearest, ties to even: against the two neighbours, in double. */
+static void half_rounding(void)
+{
+    uint64_t seed = 2;
+    for (int i = 0; i < 200000; i++) {
+        float x = ldexpf(test_random_float(&seed), (int)(test_random(&seed) % 44) - 27);
+        uint16_t h = f32_to_f16(x);
+        double error = fabs((double)f16_to_f32(h) - (double)x);
+        if ((h & 0x7FFF) < 0x7BFF) {
+            double up = fabs((double)f16_to_f32((uint16_t)(h + 1)) - (double)x);
+            double down = (h & 0x7FFF) ? fabs((double)f16_to_f32((uint16_t)(h - 1)) - (double)x) : up;
+            CHECK(error < up || (error == up && !(h & 1)));
+            CHECK(error < down || (error == down && !(h & 1)));
+        }
+    }
+    CHECK_EQ_INT(f32_to_f16(65520.0f), 0x7C00);
+    CHECK_EQ_INT(f32_to_f16(65519.9f), 0x7BFF);
+    CHECK_EQ_INT(f32_to_bf16(NAN) & 0x7FC0, 0x7FC0);
+    CHECK(isnan(f16_to_f32(f32_to_f16(NAN))));
+    CHECK_EQ_INT(f32_to_bf16(INFINITY), 0x7F80);
+}
+
+static void check_rows(const struct kernels *k, const struct kernels *ref)
+{
+    static float x[MAX_N], w[MAX_N], b[MAX_N], got[MAX_N + 1], want[MAX_N];
+    uint64_t seed = 3;
+    for (size_t n = 1; n < MAX_N; n += 1 + n / 9) {
+        for (size_t i = 0; i < n; i++) {
+            x[i] = 100.0f + 5 * test_random_float(&seed);
+            w[i] = test_random_float(&seed);
+            b[i] = test_random_float(&seed);
+        }
+        for (int kind = 0; kind < 3; kind++) {
+            got[n] = 77.0f;
+            if (kind < 2) {
+                k->layernorm(got, x, w, kind ? b : NULL, n, 1e-5f);
+                ref->layernorm(want, x, w, kind ? b : NULL, n, 1e-5f);
+            } else {
+                k->rmsnorm(got, x, w, n, 1e-5f);
+                ref->rmsnorm(want, x, w, n, 1e-5f);
+            }
+            for (size_t i = 0; i < n; i++)
+                CHECK_NEAR((double)got[i], (double)want[i], 1e-5);
+            CHECK(got[n] == 77.0f);
+        }
+        float got_max, want_max;
+        double got_sum, want_sum;
+        k->softmax_sum(x, n, &got_max, &got_sum);
+        ref->softmax_sum(x, n, &want_max, &want_sum);
+        CHECK(got_max == want_max);
+        CHECK_NEAR(got_sum, want_sum, want_sum * 5e-7);
+    }
+}
+
+static void rows(void)
+{
+    for_all_tables(check_rows);
+}
+
+static void check_gelu(const struct kernels *k, const struct kernels *ref)
+{
+    enum { N = 4001 };
+    static float got[N + 1], want[N];
+    for (int i = 0; i < N; i++)
+        got[i] = want[i] = (float)(i - N / 2) / 200.0f;
+    got[N] = 5.0f;
+    k->gelu(got, N);
+    ref->gelu(want, N);
+    for (int i = 0; i < N; i++)
+        CHECK_NEAR((double)got[i], (double)want[i], 5e-7 * fmax(1, fabs((double)want[i])));
+    CHECK(got[N] == 5.0f);
+    float extreme[4] = {1e30f, -1e30f, NAN, -0.0f};
+    k->gelu(extreme, 4);
+    CHECK(extreme[0] == 1e30f);
+    CHECK(extreme[1] == 0.0f);
+    CHECK(isnan(extreme[2]));
+    CHECK(extreme[3] == 0.0f);
+}
+
+static void gelu(void)
+{
+    for_all_tables(check_gelu);
+}
+
+/* --- attention ------------------------------------------------------------------------------------------------- */
+
+/* A head of n keys and queries, and a tile for queries [first, first + n_queries). */
+struct head {
+    uint32_t n, head_dim;
+    float slope;
+    float *q, *k, *v; /* [n][head_dim] */
+};
+
+static struct head random_head(uint32_t n, uint32_t head_dim, float slope, float key_size, uint64_t *seed)
+{
+    struct head head = {n, head_dim, slope, NULL, NULL, NULL};
+    size_t count = (size_t)n * head_dim;
+    head.q = calloc(count, sizeof(float));
+    head.k = calloc(count, sizeof(float));
+    head.v = calloc(count, sizeof(float));
+    for (size_t i = 0; i < count; i++) {
+        head.q[i] = test_random_float(seed);
+        head.k[i] = test_random_float(seed) * key_size;
+        head.v[i] = test_random_float(seed);
+    }
+    return head;
+}
+
+static void free_head(struct head *head)
+{
+    free(head->q);
+    free(head->k);
+    free(head->v);
+}
+
+/* Attention of one query over all its keys, in double. */
+static void full_attention(const struct head *h, uint32_t query, double *out)
+{
+    double max = -INFINITY, sum = 0;
+    double *scores = calloc(query + 1, sizeof *scores);
+    memset(out, 0, h->head_dim * sizeof *out);
+    for (uint32_t j = 0; j <= query; j++) {
+        for (uint32_t c = 0; c < h->head_dim; c++)
+            scores[j] += (double)h->q[query * h->head_dim + c] * (double)h->k[j * h->head_dim + c];
+        scores[j] += (double)h->slope * ((double)j - (double)query);
+        max = fmax(max, scores[j]);
+    }
+    for (uint32_t j = 0; j <= query; j++)
+        sum += exp(scores[j] - max);
+    for (uint32_t j = 0; j <= query; j++)
+        for (uint32_t c = 0; c < h->head_dim; c++)
+            out[c] += exp(scores[j] - max) / sum * (double)h->v[j * h->head_dim + c];
+    free(scores);
+}
+
+/* The same through a table's tiles, for n_queries queries from `first` on; rows [head_dim]. */
+static void tile_attention(const struct kernels *k, const struct head *h, uint32_t first, uint32_t n_queries, float *out)
+{
+    uint32_t row = (h->head_dim + LANES - 1) / LANES * LANES;
+    uint32_t n_rows = (n_queries + TILE_ROW_STEP - 1) / TILE_ROW_STEP * TILE_ROW_STEP;
+    float *q = calloc((size_t)n_rows * row, sizeof *q), *acc = calloc((size_t)n_rows * row, sizeof *acc);
+    float *columns = malloc((size_t)h->head_dim * TILE_KEYS * sizeof *columns);
+    float *values = malloc((size_t)TILE_KEYS * row * sizeof *values), *scratch = malloc(row * sizeof *scratch);
+    float max[TILE_QUERIES], sum[TILE_QUERIES] = {0};
+    for (int r = 0; r < TILE_QUERIES; r++)
+        max[r] = -INFINITY;
+    for (uint32_t r = 0; r < n_queries; r++)
+        memcpy(q + (size_t)r * row, h->q + (size_t)(first + r) * h->head_dim, h->head_dim * sizeof *q);
+    struct attention_tile tile = {n_queries, h->head_dim, row, h->slope, first, q, acc, max, sum};
+    for (uint32_t block = (first + n_queries - 1) / TILE_KEYS + 1; block-- > 0;) {
+        uint32_t first_key = block * TILE_KEYS;
+        uint32_t n_keys = h->n - first_key < TILE_KEYS ? h->n - first_key : TILE_KEYS;
+        const float *keys = h->k + (size_t)first_key * h->head_dim, *vals = h->v + (size_t)first_key * h->head_dim;
+        for (size_t i = 0; i < (size_t)h->head_dim * TILE_KEYS; i++)
+            columns[i] = NAN; /* poison: unpack_columns must set all of it */
+        memset(values, 0, (size_t)TILE_KEYS * row * sizeof *values);
+        for (uint32_t j = 0; j < n_keys; j++)
+            memcpy(values + (size_t)j * row, vals + (size_t)j * h->head_dim, h->head_dim * sizeof *values);
+        k->unpack_columns(columns, QUIRE_DTYPE_F32, keys, n_keys, h->head_dim, scratch);
+        k->attend(&tile, columns, values, first_key);
+    }
+    for (uint32_t r = 0; r < n_queries; r++)
+        for (uint32_t c = 0; c < h->head_dim; c++)
+            out[(size_t)r * h->head_dim + c] = acc[(size_t)r * row + c] / sum[r];
+    free(q);
+    free(acc);
+    free(columns);
+    free(values);
+    free(scratch);
+}
+
+static void one_attention(const struct kernels *k, const struct head *h, uint32_t query, float *out)
+{
+    uint32_t row = (h->head_dim + LANES - 1) / LANES * LANES;
+    float *q = calloc(row, sizeof *q), *acc = calloc(row, sizeof *acc), *scratch = calloc(2 * row, sizeof *scratch);
+    float max = -INFINITY, sum = 0;
+    memcpy(q, h->q + (size_t)query * h->head_dim, h->head_dim * sizeof *q);
+    struct attention_tile tile = {1, h->head_dim, row, h->slope, query, q, acc, &max, &sum};
+    for (uint32_t block = query / TILE_KEYS + 1; block-- > 0;) {
+        uint32_t first_key = block * TILE_KEYS;
+        uint32_t n_keys = query + 1 - first_key < TILE_KEYS ? query + 1 - first_key : TILE_KEYS;
+        k->attend_one(&tile, QUIRE_DTYPE_F32, h->k + (size_t)first_key * h->head_dim,
+                      h->v + (size_t)first_key * h->head_dim, n_keys, first_key, scratch);
+    }
+    for (uint32_t c = 0; c < h->head_dim; c++)
+        out[c] = acc[c] / sum;
+    free(q);
+    free(acc);
+    free(scratch);
+}
+
+static void check_attention(const struct kernels *k, const struct kernels *ref)
+{
+    (void)ref; /* full_attention is stricter: it is not tiled at all */
+    static const uint32_t head_dims[] = {1, 8, 16, 24, 64, 80, 112, 128};
+    static const float slopes[] = {0.0f, 0x1p-16f, 0.00390625f, 0.25f, 0.84089643f};
+    uint64_t seed = 4;
+    for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
+        for (size_t s = 0; s < sizeof slopes / sizeof *slopes; s++) {
+            uint32_t n = 130 + (uint32_t)(test_random(&seed) % 100), head_dim = head_dims[d];
+            struct head head = random_head(n, head_dim, slopes[s], (float)(1 + 8 * (s % 2)), &seed);
+            float *tiled = malloc((size_t)n * head_dim * sizeof *tiled), one[128];
+            double want[128];
+            for (uint32_t first = 0; first < n; first += TILE_QUERIES) {
+                uint32_t n_queries = n - first < TILE_QUERIES ? n - first : TILE_QUERIES;
+                tile_attention(k, &head, first, n_queries, tiled + (size_t)first * head_dim);
+            }
+            for (uint32_t query = 0; query < n; query += 7) {
+                full_attention(&head, query, want);
+                one_attention(k, &head, query, one);
+                for (uint32_t c = 0; c < head_dim; c++) {
+                    CHECK_NEAR((double)tiled[(size_t)query * head_dim + c], want[c], 3e-5);
+                    CHECK_NEAR((double)one[c], want[c], 3e-5);
+                }
+            }
+            free(tiled);
+            free_head(&head);
+        }
+}
+
+static void attention(void)
+{
+    for_all_tables(check_attention);
+}
+
+static void reference_attention(void)
+{
+    int runs;
+    check_attention(kernels_at(0, &runs), NULL);
+}
+
+/* A row's bits do not depend on which queries share its tile. */
+static void check_row_independence(const struct kernels *k, const struct kernels *ref)
+{
+    (void)ref;
+    uint64_t seed = 5;
+    enum { N = 150, DIM = 40 };
+    struct head head = random_head(N, DIM, 0.01f, 1, &seed);
+    static float whole[N * DIM], part[N * DIM];
+    tile_attention(k, &head, 64, 64, whole);
+    for (uint32_t first = 64; first < 128;) {
+        uint32_t n = 1 + (uint32_t)(test_random(&seed) % 9);
+        n = n < 128 - first ? n : 128 - first;
+        tile_attention(k, &head, first, n, part);
+        CHECK_EQ_INT(memcmp(part, whole + (size_t)(first - 64) * DIM, n * DIM * sizeof(float)), 0);
+        first += n;
+    }
+    free_head(&head);
+}
+
+static void row_independence(void)
+{
+    for_all_tables(check_row_independence);
+}
+
+/* A NaN in a key reaches the result of the queries that see it, and no other. */
+static void check_nan(const struct kernels *k, const struct kernels *ref)
+{
+    (void)ref;
+    uint64_t seed = 6;
+    enum { N = 128, DIM = 16 };
+    struct head head = random_head(N, DIM, 0.5f, 1, &seed);
+    static float out[64 * DIM];
+    head.k[100 * DIM + 3] = NAN;
+    tile_attention(k, &head, 64, 64, out);
+    for (int query = 64; query < 128; query++)
+        CHECK(!isnan(out[(query - 64) * DIM]) == (query < 100));
+    free_head(&head);
+}
+
+static void nan_is_seen(void)
+{
+    for_all_tables(check_nan);
+}
+
+static void gemm(void)
+{
+    enum { M = 7, N = 5, K = 11 };
+    float x[M * K], w[N * K], y[M * N];
+    uint64_t seed = 7;
+    for (int i = 0; i < M * K; i++)
+        x[i] = test_random_float(&seed);
+    for (int i = 0; i < N * K; i++)
+        w[i] = test_random_float(&seed);
+    kernels_gemm_init();
+    for (int add = 0; add < 2; add++) {
+        for (int i = 0; i < M * N; i++)
+            y[i] = 2.0f;
+        kernels_gemm(y, N, x, K, w, M, N, K, add);
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++) {
+                double want = add ? 2 : 0;
+                for (int i = 0; i < K; i++)
+                    want += (double)x[m * K + i] * (double)w[n * K + i];
+                CHECK_NEAR((double)y[m * N + n], want, 1e-5);
+            }
+    }
+}
+
+static void choice(void)
+{
+    const struct kernels *k = NULL;
+    quire_error err = {0};
+    unsetenv("QUIRE_ISA");
+    CHECK_OK(kernels_choose(&k, "base", &err));
+    CHECK_EQ_STR(k->name, "base");
+    setenv("QUIRE_ISA", "ref", 1);
+    CHECK_OK(kernels_choose(&k, NULL, &err));
+    CHECK_EQ_STR(k->name, "ref");
+    CHECK_EQ_INT(kernels_choose(&k, "abacus", &err), QUIRE_ERR_UNSUPPORTED);
+    CHECK_MESSAGE(err, "ref, base");
+    unsetenv("QUIRE_ISA");
+}
+
+static const struct test tests[] = {
+    {"formats", formats},
+    {"all_halves", all_halves},
+    {"half_rounding", half_rounding},
+    {"rows", rows},
+    {"gelu", gelu},
+    {"attention", attention},
+    {"reference_attention", reference_attention},
+    {"row_independence", row_independence},
+    {"nan_is_seen", nan_is_seen},
+    {"gemm", gemm},
+    {"choice", choice},
+};
+
+TEST_MAIN(tests)
