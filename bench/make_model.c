@@ -207,7 +207,7 @@ static void write_model(const char *path, const struct shape *s)
     put("GGUF", 4);
     put_u32(3);
     put_u64(n_tensors);
-    put_u64(16);
+    put_u64(18); /* keys, below */
     key_string("general.architecture", "mpt");
     key_string("general.name", "random weights");
     key_u32("general.alignment", ALIGNMENT);

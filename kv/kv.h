@@ -42,7 +42,7 @@ quire_status kv_store_open(struct kv_store **out, const struct kv_store_options 
 /* Its books are closed before. NULL is fine. */
 void kv_store_close(struct kv_store *store);
 
-/* Why the last kv_book_open (or kv_book_flight) did not reuse a book that it could have: a sentence that names the book
+/* Why the last kv_book_open or kv_book_load_residual did not reuse a book that it could have: a sentence that names the book
  * and the damaged file. NULL where there is nothing to say. Valid until the next call on the store or one of its books. */
 const char *kv_store_notice(const struct kv_store *store);
 
@@ -135,13 +135,13 @@ struct kv_flight {
 quire_status kv_book_save_flight(struct kv_book *book, const int32_t *ids, size_t n_ids, const struct kv_flight *flight,
                                  const float *residual, size_t n_bytes, quire_error *err);
 
-/* The flight stored with this book, when its text is a beginning of the one that the book was opened for. *found tells.
- * Afterwards kv_book_put goes on at the flight's position. To be asked before the first put. Errors: NO_MEMORY; a damaged
- * flight is not found, and kv_store_notice tells. */
-quire_status kv_book_flight(struct kv_book *book, struct kv_flight *out, bool *found);
+/* The flight stored with this book, when its text is a beginning of the one that the book was opened for. *found tells. It
+ * only looks: kv_book_load_residual takes the flight up, and a put from the frontier on drops it. */
+quire_status kv_book_flight(const struct kv_book *book, struct kv_flight *out, bool *found);
 
-/* The residual stream of the flight found. On failure the book is back at its frontier, as if there were no flight, and
- * can be gone on with from there. Errors: FORMAT (damaged), MISMATCH (not n_bytes), IO. */
+/* Takes the flight up: fills in its residual stream, and kv_book_put goes on at its position. On failure the book stays
+ * where it is, and kv_store_notice tells what is damaged; the contents of residual are then undefined.
+ * Errors: USAGE (no flight), MISMATCH (not n_bytes), FORMAT (damaged), IO, NO_MEMORY. */
 quire_status kv_book_load_residual(struct kv_book *book, float *residual, size_t n_bytes, quire_error *err);
 
 /* Compares every committed block that the book reads, its parents' too, with its checksum. Errors: FORMAT naming book,

@@ -267,7 +267,7 @@ quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, siz
     if (book->is_read_only)
         return quire_fail(err, QUIRE_ERR_USAGE, "this KV book was opened to be read: branch off from it");
     if (book->is_broken)
-        return quire_fail(err, QUIRE_ERR_IO, "KV book '%s' cannot be gone on with after a failed sync or read (KV-7)",
+        return quire_fail(err, QUIRE_ERR_IO, "KV book '%s' cannot be gone on with after a failed sync (KV-7)",
                           book->own.folder);
     if (layer >= geometry->n_layers || stride < (size_t)geometry->n_heads * geometry->head_dim)
         return quire_fail(err, QUIRE_ERR_USAGE, "KV for layer %u with stride %zu: the book has %u layers of %u x %u", layer,

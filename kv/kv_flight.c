@@ -88,24 +88,11 @@ quire_status kv_book_restore(struct kv_book *book, enum kv_side kind, quire_erro
     return status;
 }
 
-quire_status kv_book_flight(struct kv_book *book, struct kv_flight *out, bool *found)
+quire_status kv_book_flight(const struct kv_book *book, struct kv_flight *out, bool *found)
 {
-    *found = false;
-    if (book->is_read_only || !(book->manifest.flags & KV_HAS_FLIGHT))
-        return QUIRE_OK;
-    if (!book->is_at_flight) {
-        quire_error err = {0};
-        quire_status status = kv_book_restore(book, KV_SIDE_FLIGHT, &err);
-        if (status == QUIRE_ERR_NO_MEMORY)
-            return status;
-        if (status != QUIRE_OK) {
-            kv_store_set_notice(book->store, book->manifest.id, &err);
-            return QUIRE_OK;
-        }
-        book->is_at_flight = true;
-    }
-    *out = book->manifest.flight;
-    *found = true;
+    *found = !book->is_read_only && (book->manifest.flags & KV_HAS_FLIGHT);
+    if (*found)
+        *out = book->manifest.flight;
     return QUIRE_OK;
 }
 
@@ -113,10 +100,8 @@ static quire_status read_residual(const struct kv_book *book, float *residual, s
 {
     const struct kv_side_ref *ref = &book->manifest.sides[KV_SIDE_RESIDUAL];
     struct kv_side_file file;
-    if (!book->is_at_flight)
-        return quire_fail(err, QUIRE_ERR_USAGE, "the KV book is not at a flight: there is no residual stream to load");
     if (ref->n_bytes != n_bytes)
-        return quire_fail(err, QUIRE_ERR_MISMATCH, "the residual stream kept with KV book '%s' has %llu bytes, expected %zu",
+        return quire_fail(err, QUIRE_ERR_MISMATCH, "the residual stream kept in '%s' has %llu bytes, expected %zu",
                           book->own.folder, (unsigned long long)ref->n_bytes, n_bytes);
     if (ref->generation == 0)
         return QUIRE_OK;
@@ -132,12 +117,19 @@ static quire_status read_residual(const struct kv_book *book, float *residual, s
 
 quire_status kv_book_load_residual(struct kv_book *book, float *residual, size_t n_bytes, quire_error *err)
 {
-    quire_status status = read_residual(book, residual, n_bytes, err);
-    if (status == QUIRE_OK || !book->is_at_flight)
-        return status;
-    /* Back to the frontier; the next put drops the flight. Where even that cannot be read, nothing may be written. */
-    book->is_at_flight = false;
-    if (kv_book_restore(book, KV_SIDE_TAIL, NULL) != QUIRE_OK)
-        book->is_broken = true;
-    return status;
+    quire_error why = {0};
+    struct kv_flight flight;
+    bool found;
+    kv_book_flight(book, &flight, &found);
+    if (!found)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the KV book has no flight: there is no residual stream to load");
+    quire_status status = read_residual(book, residual, n_bytes, &why);
+    if (status == QUIRE_OK)
+        status = kv_book_restore(book, KV_SIDE_FLIGHT, &why);
+    if (status == QUIRE_OK) {
+        book->is_at_flight = true;
+        return QUIRE_OK;
+    }
+    kv_store_set_notice(book->store, book->manifest.id, &why);
+    return quire_fail(err, status, "%s", why.message);
 }

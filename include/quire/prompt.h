@@ -45,8 +45,9 @@ typedef struct quire_prompt {
 /* With QUIRE_TASK_CONTINUE and the plain format the document stands alone, so that its tokens are exactly the text's.
  * Errors: USAGE (a question without text); MISMATCH (the format needs tokens that the vocabulary does not have, named);
  * NO_MEMORY. */
-QUIRE_API quire_status quire_prompt_make(quire_prompt *out, const quire_tokenizer *tokenizer, quire_prompt_format format,
-                                         quire_task task, const char *text, quire_error *err);
+QUIRE_API quire_status quire_prompt_make(quire_prompt *out, const quire_tokenizer *tokenizer,
+                                         quire_prompt_format format, quire_task task, const char *text,
+                                         quire_error *err);
 
 /* Frees the ids and empties the prompt. An empty one and NULL are fine. */
 QUIRE_API void quire_prompt_release(quire_prompt *prompt);

@@ -19,11 +19,12 @@ typedef struct quire_stop quire_stop;
 
 /* strings[n_strings], UTF-8, are copied; none at all is fine: every byte then comes out at once.
  * Errors: USAGE (an empty string), NO_MEMORY. */
-QUIRE_API quire_status quire_stop_open(quire_stop **out, const char *const *strings, size_t n_strings, quire_error *err);
+QUIRE_API quire_status quire_stop_open(quire_stop **out, const char *const *strings, size_t n_strings,
+                                       quire_error *err);
 QUIRE_API void quire_stop_close(quire_stop *stop);
 
-/* Takes n bytes; *text[*n_text] is what may be shown now, valid until the next call. Whole characters in, whole characters
- * out. Errors: NO_MEMORY. */
+/* Takes n bytes; *text[*n_text] is what may be shown now, valid until the next call. Whole characters in, whole
+ * characters out. Errors: NO_MEMORY. */
 QUIRE_API quire_status quire_stop_feed(quire_stop *stop, const char *bytes, size_t n, const char **text, size_t *n_text,
                                        quire_error *err);
 

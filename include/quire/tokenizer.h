@@ -65,7 +65,8 @@ QUIRE_API void quire_encoder_close(quire_encoder *encoder);
 
 /* Feeds the next n bytes of valid UTF-8 (a character may be split between calls) and gives the ids that no later byte
  * can change. Feeding a text in any pieces gives, put together, the ids of the whole.
- * Errors: TEXT (invalid UTF-8, with its byte offset from the first byte fed), NO_MEMORY. */
+ * Errors: TEXT (invalid UTF-8, with its byte offset from the first byte fed), NO_MEMORY; after an error the encoder has
+ * forgotten this text and is ready for another one. */
 QUIRE_API quire_status quire_encoder_feed(quire_encoder *encoder, const char *bytes, size_t n, quire_ids *out,
                                           quire_error *err);
 

@@ -28,8 +28,9 @@ static quire_status write_id(struct scanner *scan, quire_error *err)
     }
     uint32_t n_tokens = quire_tokenizer_n_tokens(scan->s->tokenizer);
     if (!is_number || id >= n_tokens || !quire_tokenizer_bytes(scan->s->tokenizer, (int32_t)id, &bytes, &n))
-        return quire_fail(err, QUIRE_ERR_FORMAT, "%s line %" PRIu64 ": '%.*s' is not a token id of this model (a number from "
-                                                 "0 to %u)",
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "%s line %" PRIu64 ": '%.*s' is not a token id of this model (a number from "
+                          "0 to %u)",
                           scan->name, scan->line, (int)scan->n_word, scan->word, n_tokens - 1);
     quire_status status = quire_decoder_feed(scan->decoder, (int32_t)id, &bytes, &n, err);
     scan->n_word = 0;
@@ -118,7 +119,7 @@ enum exit_code cmd_detokenize(const struct options *o)
 {
     struct session s = {0};
     quire_status status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
-    enum exit_code code = status == QUIRE_OK ? session_each(&s, o->n_arguments, detokenize_document, NULL)
-                                             : session_fail(&s, s.source);
+    enum exit_code code =
+        status == QUIRE_OK ? session_each(&s, o->n_arguments, detokenize_document, NULL) : session_fail(&s, s.source);
     return session_close(&s, code);
 }

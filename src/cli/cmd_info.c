@@ -10,7 +10,7 @@
 static const uint64_t context_lengths[] = {8192, 65536, 84000};
 enum { N_CONTEXTS = sizeof context_lengths / sizeof context_lengths[0] };
 
-/* A report is a list of sections of (name, value): one builder, shown as text or as JSON. */
+/* The report is built once, as JSON, and written as that or as text. */
 static void add_config(json_t *to, const quire_config *c)
 {
     json_object_set_new(to, "d_model", json_integer(c->d_model));
@@ -117,46 +117,48 @@ static quire_status write_value(struct output *output, const char *name, const j
 
 static quire_status write_section(struct output *output, const char *title, json_t *section, quire_error *err)
 {
-    const char *name;
-    json_t *value;
     quire_status status = output_print(output, err, "%s\n", title);
-    json_object_foreach (section, name, value)
-        if (status == QUIRE_OK)
-            status = write_value(output, name, value, err);
+    for (void *i = json_object_iter(section); i && status == QUIRE_OK; i = json_object_iter_next(section, i))
+        status = write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
     return status;
+}
+
+/* The field of a JSON object as a number of things, or of bytes. */
+static const char *count_of(char buffer[TEXT_SIZE], const json_t *object, const char *field)
+{
+    return text_count(buffer, (uint64_t)json_integer_value(json_object_get(object, field)));
+}
+
+static const char *bytes_of(char buffer[TEXT_SIZE], const json_t *object, const char *field)
+{
+    return text_bytes(buffer, (uint64_t)json_integer_value(json_object_get(object, field)));
 }
 
 static quire_status write_types(struct output *output, json_t *types, quire_error *err)
 {
-    const char *name;
-    json_t *value;
     quire_status status = output_print(output, err, "\nTensors by type\n");
-    json_object_foreach (types, name, value) {
+    for (void *i = json_object_iter(types); i && status == QUIRE_OK; i = json_object_iter_next(types, i)) {
+        const json_t *type = json_object_iter_value(i);
         char count[TEXT_SIZE], bytes[TEXT_SIZE];
-        text_count(count, (uint64_t)json_integer_value(json_object_get(value, "tensors")));
-        text_bytes(bytes, (uint64_t)json_integer_value(json_object_get(value, "bytes")));
-        if (status == QUIRE_OK)
-            status = output_print(output, err, "%-22s %s tensors, %s\n", name, count, bytes);
+        status = output_print(output, err, "%-22s %s tensors, %s\n", json_object_iter_key(i),
+                              count_of(count, type, "tensors"), bytes_of(bytes, type, "bytes"));
     }
     return status;
 }
 
-static quire_status write_needs(struct output *output, json_t *needs, const char *kv_type, quire_error *err)
+static quire_status write_needs(struct output *output, const json_t *needs, const char *kv_type, quire_error *err)
 {
-    size_t i;
-    json_t *need;
-    quire_status status = output_print(output, err, "\nNeeds, with keys and values in %s\n%10s %12s %14s %12s %10s\n", kv_type,
-                                       "tokens", "memory", "least memory", "disk", "span");
-    json_array_foreach (needs, i, need) {
-        char tokens[TEXT_SIZE], memory[TEXT_SIZE], least[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
+    quire_status status = output_print(output, err, "\nNeeds, with keys and values in %s\n%10s %12s %14s %12s %10s\n",
+                                       kv_type, "tokens", "memory", "least memory", "disk", "span");
+    for (size_t i = 0; i < json_array_size(needs) && status == QUIRE_OK; i++) {
+        const json_t *need = json_array_get(needs, i);
         const char *problem = json_string_value(json_object_get(need, "problem"));
-        text_count(tokens, (uint64_t)json_integer_value(json_object_get(need, "tokens")));
-        text_bytes(memory, (uint64_t)json_integer_value(json_object_get(need, "memory_bytes")));
-        text_bytes(least, (uint64_t)json_integer_value(json_object_get(need, "least_memory_bytes")));
-        text_bytes(disk, (uint64_t)json_integer_value(json_object_get(need, "disk_bytes")));
-        text_count(span, (uint64_t)json_integer_value(json_object_get(need, "span_tokens")));
-        if (status == QUIRE_OK && json_object_get(need, "memory_bytes"))
-            status = output_print(output, err, "%10s %12s %14s %12s %10s\n", tokens, memory, least, disk, span);
+        char tokens[TEXT_SIZE], memory[TEXT_SIZE], least[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
+        count_of(tokens, need, "tokens");
+        if (json_object_get(need, "memory_bytes"))
+            status = output_print(output, err, "%10s %12s %14s %12s %10s\n", tokens,
+                                  bytes_of(memory, need, "memory_bytes"), bytes_of(least, need, "least_memory_bytes"),
+                                  bytes_of(disk, need, "disk_bytes"), count_of(span, need, "span_tokens"));
         if (status == QUIRE_OK && problem)
             status = output_print(output, err, "%10s %s\n", tokens, problem);
     }

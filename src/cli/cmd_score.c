@@ -57,8 +57,8 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
         add(&score->all, logprobs[i]);
         add(&score->buckets[bucket_of(position)], logprobs[i]);
         if (score->tokens)
-            json_array_append_new(score->tokens, json_pack("[I,i,f]", (json_int_t)position, (int)ids[i],
-                                                           (double)logprobs[i]));
+            json_array_append_new(score->tokens,
+                                  json_pack("[I,i,f]", (json_int_t)position, (int)ids[i], (double)logprobs[i]));
         else if (s->o->per_token)
             score->status = output_print(&s->output, &s->error, "%" PRIu64 "\t%" PRId32 "\t%.8f\n", position, ids[i],
                                          (double)logprobs[i]);
@@ -97,11 +97,12 @@ static quire_status write_json(struct score *score, const struct receipt *receip
 static quire_status write_text(const struct score *score, const char *name, quire_error *err)
 {
     struct output *output = &score->s->output;
-    quire_status status = output_print(output, err,
-                                       "document    %s\ntokens      %" PRIu64 "\nmean NLL    %.6f nats\nperplexity  %.4f\n\n"
-                                       "%-17s %10s %10s %12s\n",
-                                       name, score->all.n + 1, mean(&score->all), exp(mean(&score->all)), "positions",
-                                       "tokens", "mean NLL", "perplexity");
+    quire_status status =
+        output_print(output, err,
+                     "document    %s\ntokens      %" PRIu64 "\nmean NLL    %.6f nats\nperplexity  %.4f\n\n"
+                     "%-17s %10s %10s %12s\n",
+                     name, score->all.n + 1, mean(&score->all), exp(mean(&score->all)), "positions", "tokens",
+                     "mean NLL", "perplexity");
     for (size_t b = 0; b < N_BUCKETS && status == QUIRE_OK; b++) {
         const struct bucket *bucket = &score->buckets[b];
         char range[48];
@@ -120,7 +121,8 @@ static quire_status write_result(struct score *score, const struct receipt *rece
         return write_json(score, receipt, err);
     if (!s->o->per_token)
         return write_text(score, name, err);
-    progress_note(&s->progress, "%s: mean NLL %.6f nats, perplexity %.4f", name, mean(&score->all), exp(mean(&score->all)));
+    progress_note(&s->progress, "%s: mean NLL %.6f nats, perplexity %.4f", name, mean(&score->all),
+                  exp(mean(&score->all)));
     return output_flush(&s->output, err);
 }
 
@@ -132,8 +134,10 @@ static quire_status read_book(struct score *score, struct document *d, struct re
     quire_book *book = NULL;
     size_t n = (size_t)d->n_tokens;
     if (n < 2)
-        return quire_fail(err, QUIRE_ERR_TEXT, "%s has one token; a score needs at least two, since the first token of a text "
-                                               "has no probability", name);
+        return quire_fail(err, QUIRE_ERR_TEXT,
+                          "%s has one token; a score needs at least two, since the first token of a text "
+                          "has no probability",
+                          name);
     quire_status status = quire_engine_plan(s->engine, n, 0, &plan, err);
     if (status != QUIRE_OK)
         return status;
@@ -191,7 +195,7 @@ enum exit_code cmd_score(const struct options *o)
     struct score score;
     struct session s = {.on_logprobs = on_logprobs, .logprobs_user = &score};
     quire_status status = session_open(&s, o, NULL, NEED_ENGINE, false);
-    enum exit_code code = status == QUIRE_OK ? session_each(&s, o->n_arguments, score_document, &score)
-                                             : session_fail(&s, s.source);
+    enum exit_code code =
+        status == QUIRE_OK ? session_each(&s, o->n_arguments, score_document, &score) : session_fail(&s, s.source);
     return session_close(&s, code);
 }

@@ -44,7 +44,7 @@ enum exit_code cmd_tokenize(const struct options *o)
 {
     struct session s = {0};
     quire_status status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
-    enum exit_code code = status == QUIRE_OK ? session_each(&s, o->n_arguments, tokenize_document, NULL)
-                                             : session_fail(&s, s.source);
+    enum exit_code code =
+        status == QUIRE_OK ? session_each(&s, o->n_arguments, tokenize_document, NULL) : session_fail(&s, s.source);
     return session_close(&s, code);
 }

@@ -34,8 +34,8 @@ static quire_status check_path(const char *path, quire_error *err)
     return status;
 }
 
-quire_status documents_find(const char *const **paths, size_t *n_paths, const char *const *arguments, size_t n_arguments,
-                            quire_error *err)
+quire_status documents_find(const char *const **paths, size_t *n_paths, const char *const *arguments,
+                            size_t n_arguments, quire_error *err)
 {
     static const char *const standard_input[] = {"-"};
     size_t n_standard_input = 0;

@@ -8,9 +8,9 @@
 
 enum exit_code {
     EXIT_DONE = 0,
-    EXIT_FAILED = 1,      /* the machine: memory, disk, output */
-    EXIT_USAGE = 2,       /* the command line */
-    EXIT_REJECTED = 3,    /* a document, a model or a store that cannot be used as it is */
+    EXIT_FAILED = 1,       /* the machine: memory, disk, output */
+    EXIT_USAGE = 2,        /* the command line */
+    EXIT_REJECTED = 3,     /* a document, a model or a store that cannot be used as it is */
     EXIT_INTERRUPTED = 130 /* SIGINT or SIGTERM */
 };
 

@@ -66,7 +66,8 @@ static void print_option(FILE *to, const struct option_row *row, const struct op
     snprintf(help, sizeof help, "%s%s", row->help, shown);
     if (row->letter)
         snprintf(letter, sizeof letter, "-%c,", row->letter);
-    int at = fprintf(to, "  %s --%s%s%s", letter, row->name, row->argument ? " " : "", row->argument ? row->argument : "");
+    int at =
+        fprintf(to, "  %s --%s%s%s", letter, row->name, row->argument ? " " : "", row->argument ? row->argument : "");
     if (at >= HELP_COLUMN) {
         fputc('\n', to);
         at = 0;
@@ -110,8 +111,10 @@ enum exit_code help_print_command(FILE *to, enum command_id command)
 enum exit_code help_print_program(FILE *to)
 {
     fprintf(to, "usage: quire COMMAND [OPTION...] [ARGUMENT...]\n\n");
-    wrap(to, "Quire reads book-length text into an MPT language model and writes what comes next, a summary, or an answer. "
-             "The text goes to standard output, everything else to standard error.", 0, 0);
+    wrap(to,
+         "Quire reads book-length text into an MPT language model and writes what comes next, a summary, or an answer. "
+         "The text goes to standard output, everything else to standard error.",
+         0, 0);
     fprintf(to, "\nCommands:\n");
     for (int id = 0; id < N_COMMANDS; id++)
         fprintf(to, "  %-12s %s\n", command_rows[id].name, command_rows[id].summary);

@@ -28,7 +28,7 @@ static char *find_below(const char *folder, const char *below)
 static bool is_source_tree(const char *folder)
 {
     char path[2 * PATH_MAX];
-    snprintf(path, sizeof path, "%s/include/quire/quire.h", folder);
+    snprintf(path, sizeof path, "%s/src/cli/model_path.c", folder);
     return access(path, F_OK) == 0;
 }
 
@@ -72,8 +72,9 @@ quire_status model_path_find(char **out, const char *given, quire_error *err)
     char *path = given ? strdup(given) : find_beside_program();
     if (!path)
         return given ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for a path")
-                     : quire_fail(err, QUIRE_ERR_USAGE, "no model: none was installed with this program; name one with "
-                                                        "-m MODEL or in the environment variable QUIRE_MODEL");
+                     : quire_fail(err, QUIRE_ERR_USAGE,
+                                  "no model: none was installed with this program; name one with "
+                                  "-m MODEL or in the environment variable QUIRE_MODEL");
     *out = path;
     return QUIRE_OK;
 }

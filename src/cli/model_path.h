@@ -4,9 +4,9 @@
 
 #include "quire/error.h"
 
-/* In this order: `given`; the environment variable QUIRE_MODEL; the model that was installed with the program; the one in
- * the source tree that the program was built in. *out is malloc'ed. Errors: USAGE (there is none: says how to name one),
- * NO_MEMORY. */
+/* In this order: `given`; the environment variable QUIRE_MODEL; the model that was installed with the program; the one
+ * in the source tree that the program was built in. *out is malloc'ed. Errors: USAGE (there is none: says how to name
+ * one), NO_MEMORY. */
 quire_status model_path_find(char **out, const char *given, quire_error *err);
 
 #endif

@@ -7,34 +7,32 @@
 #include <string.h>
 
 #define ON(command) (1u << (command))
-#define ON_WRITING (ON(COMMAND_CONTINUE) | ON(COMMAND_SUMMARIZE) | ON(COMMAND_ASK))
-#define ON_READING (ON_WRITING | ON(COMMAND_SCORE))
-#define ON_TEXT (ON_READING | ON(COMMAND_TOKENIZE))
-#define ON_ENGINE (ON_READING | ON(COMMAND_INFO))
-#define ON_FILES (ON_TEXT | ON(COMMAND_DETOKENIZE))
-#define ON_MODEL (ON_FILES | ON(COMMAND_INFO))
-#define ON_ALL (ON(N_COMMANDS) - 1)
+#define ON_WRITING  (ON(COMMAND_CONTINUE) | ON(COMMAND_SUMMARIZE) | ON(COMMAND_ASK))
+#define ON_READING  (ON_WRITING | ON(COMMAND_SCORE))
+#define ON_TEXT     (ON_READING | ON(COMMAND_TOKENIZE))
+#define ON_ENGINE   (ON_READING | ON(COMMAND_INFO))
+#define ON_FILES    (ON_TEXT | ON(COMMAND_DETOKENIZE))
+#define ON_MODEL    (ON_FILES | ON(COMMAND_INFO))
+#define ON_ALL      (ON(N_COMMANDS) - 1)
 
 #define FIELD(name) offsetof(struct options, name)
-#define MANY ((size_t)-1)
+#define MANY        ((size_t)-1)
 #define MOST_TOKENS 2147483647.0
 
 const char *const option_group_names[N_GROUPS] = {
-    [GROUP_GENERAL] = "General",   [GROUP_INPUT] = "Input",       [GROUP_WRITING] = "Writing",
+    [GROUP_GENERAL] = "General",   [GROUP_INPUT] = "Input",         [GROUP_WRITING] = "Writing",
     [GROUP_SAMPLING] = "Sampling", [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",
 };
 
 const struct command_row command_rows[N_COMMANDS] = {
-    [COMMAND_CONTINUE] =
-        {"continue", "[FILE...]", "read documents and write what comes next",
-         "Reads each FILE whole, one after the other, and writes a continuation of it. Without FILE, or where FILE is -, "
-         "standard input is read.",
-         "quire continue book.txt -n 300", 0, MANY},
-    [COMMAND_SUMMARIZE] =
-        {"summarize", "[FILE...]", "read documents and write a summary of each",
-         "Puts the model's own prompt format around each FILE and asks for a summary. Without FILE, or where FILE is -, "
-         "standard input is read.",
-         "quire summarize -m mpt-7b-instruct/ book.txt", 0, MANY},
+    [COMMAND_CONTINUE] = {"continue", "[FILE...]", "read documents and write what comes next",
+                          "Reads each FILE whole, one after the other, and writes a continuation of it. Without FILE, "
+                          "or where FILE is -, standard input is read.",
+                          "quire continue book.txt -n 300", 0, MANY},
+    [COMMAND_SUMMARIZE] = {"summarize", "[FILE...]", "read documents and write a summary of each",
+                           "Puts the model's own prompt format around each FILE and asks for a summary. Without FILE, "
+                           "or where FILE is -, standard input is read.",
+                           "quire summarize -m mpt-7b-instruct/ book.txt", 0, MANY},
     [COMMAND_ASK] =
         {"ask", "[FILE...] QUESTION", "read documents and answer a question about each",
          "The last argument is the question; those before it are documents. Without FILE, or where FILE is -, standard "
@@ -45,10 +43,10 @@ const struct command_row command_rows[N_COMMANDS] = {
          "Writes the number of tokens, the mean negative log-likelihood in nats, the perplexity, and both by position. "
          "Without FILE, or where FILE is -, standard input is read.",
          "quire score book.txt", 0, MANY},
-    [COMMAND_TOKENIZE] =
-        {"tokenize", "[FILE...]", "write the token ids of documents, one per line",
-         "Text of any length passes through in constant memory. Without FILE, or where FILE is -, standard input is read.",
-         "quire tokenize book.txt | wc -l", 0, MANY},
+    [COMMAND_TOKENIZE] = {"tokenize", "[FILE...]", "write the token ids of documents, one per line",
+                          "Text of any length passes through in constant memory. Without FILE, or where FILE is -, "
+                          "standard input is read.",
+                          "quire tokenize book.txt | wc -l", 0, MANY},
     [COMMAND_DETOKENIZE] =
         {"detokenize", "[FILE...]", "write the text of token ids",
          "Reads decimal ids separated by white space and writes exactly the text that they stand for. Without FILE, or "
@@ -77,8 +75,8 @@ const struct option_row option_rows[] = {
      "read only the last TOKENS of a document", "all of it"},
     {"lossy", 0, NULL, OPTION_FLAG, FIELD(lossy), 0, 0, ON_TEXT, GROUP_INPUT,
      "replace what is not valid UTF-8 and say how often", "it is an error"},
-    {"no-uring", 0, NULL, OPTION_FLAG, FIELD(no_uring), 0, 0, ON_FILES, GROUP_INPUT,
-     "read files without io_uring", NULL},
+    {"no-uring", 0, NULL, OPTION_FLAG, FIELD(no_uring), 0, 0, ON_FILES, GROUP_INPUT, "read files without io_uring",
+     NULL},
     {"special", 0, NULL, OPTION_FLAG, FIELD(parse_special), 0, 0, ON(COMMAND_TOKENIZE), GROUP_INPUT,
      "text that spells a special token becomes that token", "it is text"},
 
@@ -117,8 +115,8 @@ const struct option_row option_rows[] = {
      "tokens that go through a layer together", "512"},
     {"span", 0, "TOKENS", OPTION_COUNT, FIELD(span_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
      "tokens that go through the model layer by layer", "as many as memory allows"},
-    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_ENGINE, GROUP_COMPUTING,
-     "threads that compute", "the processors that may be used"},
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_ENGINE, GROUP_COMPUTING, "threads that compute",
+     "the processors that may be used"},
     {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_ENGINE, GROUP_COMPUTING,
      "kernels to use: ref, base, avx2 or avx512", "$QUIRE_ISA, else the best that runs here"},
 
@@ -153,10 +151,11 @@ bool option_applies(const struct option_row *row, enum command_id command)
 static quire_status out_of_range(const struct option_row *row, const char *text, quire_error *err)
 {
     if (row->kind == OPTION_SIZE)
-        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a size such as 800M or 1.5G", row->name, text);
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a size such as 800M or 1.5G", row->name,
+                          text);
     if (row->most >= MOST_TOKENS)
-        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a whole number from %.0f on", row->name, text,
-                          row->least);
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a whole number from %.0f on", row->name,
+                          text, row->least);
     return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a %s from %g to %g", row->name, text,
                       row->kind == OPTION_NUMBER ? "number" : "whole number", row->least, row->most);
 }
@@ -260,8 +259,9 @@ static quire_status unknown_option(enum command_id command, const char *word, in
     for (size_t i = 0; i < n_option_rows; i++) {
         const struct option_row *row = &option_rows[i];
         size_t n_name = strlen(row->name);
-        bool is_it = letter ? row->letter == letter
-                            : strncmp(word + 2, row->name, n_name) == 0 && (!word[2 + n_name] || word[2 + n_name] == '=');
+        bool is_it = letter
+                         ? row->letter == letter
+                         : strncmp(word + 2, row->name, n_name) == 0 && (!word[2 + n_name] || word[2 + n_name] == '=');
         if (is_it && !option_applies(row, command))
             return quire_fail(err, QUIRE_ERR_USAGE, "'%s' does not take the option '--%s'", command_rows[command].name,
                               row->name);
@@ -297,7 +297,7 @@ static quire_status check_together(const struct options *o, quire_error *err)
     return status;
 }
 
-/* Tables for getopt_long of what the command takes. Each long option's value is its row, plus one, beyond the letters. */
+/* Tables for getopt_long of what the command takes. A long option's value is its row, moved beyond the letters. */
 enum { FIRST_ROW_VALUE = 1000, MAX_ROWS = 64 };
 _Static_assert(sizeof option_rows / sizeof option_rows[0] < MAX_ROWS, "the option table has outgrown getopt's");
 
@@ -309,8 +309,8 @@ static void make_getopt_tables(enum command_id command, struct option longs[MAX_
         const struct option_row *row = &option_rows[i];
         if (!option_applies(row, command))
             continue;
-        longs[n_longs++] = (struct option){row->name, row->argument ? required_argument : no_argument, NULL,
-                                           FIRST_ROW_VALUE + (int)i};
+        longs[n_longs++] =
+            (struct option){row->name, row->argument ? required_argument : no_argument, NULL, FIRST_ROW_VALUE + (int)i};
         if (row->letter) {
             shorts[n_shorts++] = row->letter;
             if (row->argument)

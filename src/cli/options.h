@@ -63,25 +63,33 @@ struct options {
 
 /* What the value of an option is, and so how it is read and shown. */
 enum option_kind {
-    OPTION_FLAG,   /* bool */
-    OPTION_TEXT,   /* const char * */
-    OPTION_LIST,   /* appended to stop */
-    OPTION_COUNT,  /* uint32_t */
+    OPTION_FLAG,    /* bool */
+    OPTION_TEXT,    /* const char * */
+    OPTION_LIST,    /* appended to stop */
+    OPTION_COUNT,   /* uint32_t */
     OPTION_COUNT64, /* uint64_t */
-    OPTION_SIZE,   /* uint64_t bytes: 800M, 1.5G */
-    OPTION_NUMBER  /* float */
+    OPTION_SIZE,    /* uint64_t bytes: 800M, 1.5G */
+    OPTION_NUMBER   /* float */
 };
 
-enum option_group { GROUP_GENERAL, GROUP_INPUT, GROUP_WRITING, GROUP_SAMPLING, GROUP_COMPUTING, GROUP_OUTPUT, N_GROUPS };
+enum option_group {
+    GROUP_GENERAL,
+    GROUP_INPUT,
+    GROUP_WRITING,
+    GROUP_SAMPLING,
+    GROUP_COMPUTING,
+    GROUP_OUTPUT,
+    N_GROUPS
+};
 
 struct option_row {
-    const char *name; /* without dashes */
-    char letter;      /* 0: none */
+    const char *name;     /* without dashes */
+    char letter;          /* 0: none */
     const char *argument; /* its value's name in help; NULL for flags */
     enum option_kind kind;
-    size_t offset;     /* in struct options */
+    size_t offset;      /* in struct options */
     double least, most; /* of numbers */
-    unsigned commands; /* bit 1 << command_id for each that takes it */
+    unsigned commands;  /* bit 1 << command_id for each that takes it */
     enum option_group group;
     const char *help;
     const char *shown_default; /* words; NULL: the value in options_defaults where that is not zero */
@@ -107,8 +115,8 @@ struct options options_defaults(enum command_id command);
 /* Whether the row belongs to the command. */
 bool option_applies(const struct option_row *row, enum command_id command);
 
-/* Reads a command line. *out is filled on success; its strings are argv's, which is reordered so that the arguments stand
- * together. Errors: USAGE; *command then tells whose help would do (N_COMMANDS: the program's). */
+/* Reads a command line. *out is filled on success; its strings are argv's, which is reordered so that the arguments
+ * stand together. Errors: USAGE; *command then tells whose help would do (N_COMMANDS: the program's). */
 quire_status options_parse(struct options *out, int argc, char **argv, enum command_id *command, quire_error *err);
 
 #endif

@@ -11,9 +11,9 @@ struct output {
     char *buffer;
     size_t n_buffered;
     bool is_terminal;
-    bool is_file;     /* a regular file: nobody watches it grow */
-    bool is_closed;   /* the reader of the pipe has gone; not worth a message */
-    char last;        /* the last byte written; 0 before the first */
+    bool is_file;   /* a regular file: nobody watches it grow */
+    bool is_closed; /* the reader of the pipe has gone; not worth a message */
+    char last;      /* the last byte written; 0 before the first */
 };
 
 /* Errors: NO_MEMORY. */

@@ -150,7 +150,8 @@ void progress_prefill(struct progress *progress, const quire_progress *state)
     if (n_new > 0 && seconds > 0)
         n += snprintf(words + n, sizeof words - (size_t)n, "  %s tokens/s", text_rate(rate, (double)n_new, seconds));
     if (work > 0 && seconds > 1) /* an estimate from less jumps about */
-        snprintf(words + n, sizeof words - (size_t)n, "  %s left", text_time(left, seconds * (1 - state->work_done) / work));
+        snprintf(words + n, sizeof words - (size_t)n, "  %s left",
+                 text_time(left, seconds * (1 - state->work_done) / work));
     draw(progress, "reading", state->work_done, words);
 }
 

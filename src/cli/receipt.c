@@ -31,13 +31,14 @@ uint64_t receipt_peak_bytes(void)
 void receipt_print_plan(struct session *s, const char *name, const quire_plan *plan)
 {
     char tokens[TEXT_SIZE], memory[TEXT_SIZE], budget[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
-    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk, spans of %s tokens", name,
-                  text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
+    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk, spans of %s tokens",
+                  name, text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
                   text_bytes(budget, plan->budget_bytes), text_bytes(disk, plan->disk_bytes),
                   text_count(span, plan->span_tokens));
     const quire_config *config = quire_model_config(s->model);
     if (plan->n_tokens + plan->n_new > config->max_seq_len)
-        progress_detail(&s->progress, "the text is longer than the %s tokens that the model was trained on; ALiBi reads on",
+        progress_detail(&s->progress,
+                        "the text is longer than the %s tokens that the model was trained on; ALiBi reads on",
                         text_count(tokens, config->max_seq_len));
     progress_detail(&s->progress, "chunks of %u tokens; the least budget for this text is %s", plan->chunk_tokens,
                     text_bytes(memory, plan->least_bytes));
@@ -61,16 +62,23 @@ void receipt_print_changes(struct session *s, const struct document *d)
 void receipt_print(struct session *s, const struct receipt *r)
 {
     const struct document *d = r->document;
-    char name[NAME_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE], e[TEXT_SIZE];
+    char name[NAME_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE], e[TEXT_SIZE], rate[TEXT_SIZE];
     uint64_t n_read = d->n_tokens + r->n_prompt, n_computed = n_read - r->n_reused;
     document_name(d, name, sizeof name);
     receipt_print_changes(s, d);
-    progress_note(&s->progress, "%s: %s bytes, %s tokens, %s of them reused; read in %s (%s tokens/s)", name,
-                  text_count(a, d->n_bytes), text_count(b, n_read), text_count(c, r->n_reused),
-                  text_time(e, r->read_seconds), text_rate((char[TEXT_SIZE]){0}, (double)n_computed, r->read_seconds));
+    text_count(a, d->n_bytes);
+    text_count(b, n_read);
+    text_count(c, r->n_reused);
+    text_time(e, r->read_seconds);
+    if (n_computed > 0)
+        progress_note(&s->progress, "%s: %s bytes, %s tokens, %s of them reused; read in %s (%s tokens/s)", name, a, b,
+                      c, e, text_rate(rate, (double)n_computed, r->read_seconds));
+    else
+        progress_note(&s->progress, "%s: %s bytes, %s tokens, all of them reused", name, a, b);
     if (r->ending != NOTHING_WRITTEN)
         progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
-                      text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds), endings[r->ending].words);
+                      text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds),
+                      endings[r->ending].words);
     text_bytes(a, receipt_peak_bytes());
     text_bytes(b, r->disk_bytes);
     if (s->store)

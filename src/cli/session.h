@@ -16,8 +16,8 @@ struct session {
     quire_model *model; /* NULL where the tokenizer alone is needed */
     quire_tokenizer *tokenizer;
     quire_engine *engine;
-    char *store; /* NULL: nothing is kept */
-    quire_progress state; /* as the engine last reported it */
+    char *store;                   /* NULL: nothing is kept */
+    quire_progress state;          /* as the engine last reported it */
     quire_logprobs_fn on_logprobs; /* NULL: not wanted */
     void *logprobs_user;
     bool is_stopped; /* set by on_logprobs to end the work */
@@ -39,9 +39,9 @@ enum exit_code session_close(struct session *s, enum exit_code code);
 /* Reports error (unless the output's reader has gone, which needs no words), empties it, and gives the exit code. */
 enum exit_code session_fail(struct session *s, enum error_source source);
 
-/* Does `work` on each document of the command line (with --join, on all as one). A document that is rejected is reported
- * and the others are still read; an interruption or an output that cannot be written ends the run. Gives the exit code of
- * the first failure. n_arguments: of the arguments, those that are documents. */
+/* Does `work` on each document of the command line (with --join, on all as one). A document that is rejected is
+ * reported and the others are still read; an interruption or an output that cannot be written ends the run. Gives the
+ * exit code of the first failure. n_arguments: of the arguments, those that are documents. */
 typedef enum exit_code (*session_work)(struct session *s, struct document *document, void *user);
 enum exit_code session_each(struct session *s, size_t n_arguments, session_work work, void *user);
 

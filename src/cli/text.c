@@ -38,8 +38,12 @@ char *text_bytes(char buffer[TEXT_SIZE], uint64_t n_bytes)
 
 char *text_time(char buffer[TEXT_SIZE], double seconds)
 {
+    if (seconds < 0.9995) {
+        snprintf(buffer, TEXT_SIZE, "%.0f ms", seconds * 1000);
+        return buffer;
+    }
     if (seconds < 59.5) {
-        snprintf(buffer, TEXT_SIZE, "%.*f s", seconds < 1 ? 2 : seconds < 9.95 ? 1 : 0, seconds);
+        snprintf(buffer, TEXT_SIZE, "%.*f s", seconds < 9.95 ? 1 : 0, seconds);
         return buffer;
     }
     uint64_t whole = (uint64_t)(seconds + 0.5);

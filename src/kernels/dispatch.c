@@ -10,6 +10,7 @@ static int runs_always(void)
 }
 
 #if defined(__x86_64__)
+/* Every processor with AVX2 has F16C too. */
 static int runs_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -1,16 +1,25 @@
-/* The kernels with vectors of 16 floats, for whatever instruction set the including file is compiled for: the compiler
- * splits a vector where the machine's are narrower. The including file defines KERNELS_TABLE and KERNELS_NAME. */
+/* The kernels with vectors as wide as the machine's. The including file defines KERNELS_TABLE, KERNELS_NAME and
+ * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and is compiled for the instruction set in question. */
 #include <math.h>
 #include <string.h>
+
+#if KERNELS_WIDTH > 4
+#include <immintrin.h>
+#endif
 
 #include "base/bytes.h"
 #include "tables.h"
 
-typedef float vec __attribute__((vector_size(64)));
-typedef int32_t ivec __attribute__((vector_size(64)));
-typedef uint32_t uvec __attribute__((vector_size(64)));
-typedef uint16_t hvec __attribute__((vector_size(32)));
-typedef int8_t bvec __attribute__((vector_size(16)));
+enum { W = KERNELS_WIDTH };
+
+typedef float vec __attribute__((vector_size(4 * W)));
+typedef int32_t ivec __attribute__((vector_size(4 * W)));
+typedef uint32_t uvec __attribute__((vector_size(4 * W)));
+typedef uint16_t hvec __attribute__((vector_size(2 * W)));
+#if KERNELS_WIDTH == 4
+typedef int8_t bvec __attribute__((vector_size(W)));
+#endif
+typedef uint8_t nibbles __attribute__((vector_size(16)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -28,7 +37,7 @@ INLINE void store(float *p, vec v)
 
 INLINE vec splat(float x)
 {
-    return (vec){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+    return x - (vec){0};
 }
 
 INLINE vec as_vec(uvec bits)
@@ -61,9 +70,9 @@ INLINE vec larger(vec a, vec b)
 /* Sum and maximum over the lanes, in a fixed tree. */
 INLINE float lane_sum(vec v)
 {
-    float x[LANES];
+    float x[W];
     store(x, v);
-    for (int half = LANES / 2; half > 0; half /= 2)
+    for (int half = W / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             x[i] += x[i + half];
     return x[0];
@@ -71,9 +80,9 @@ INLINE float lane_sum(vec v)
 
 INLINE float lane_max(vec v)
 {
-    float x[LANES];
+    float x[W];
     store(x, v);
-    for (int half = LANES / 2; half > 0; half /= 2)
+    for (int half = W / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
     return x[0];
@@ -130,7 +139,30 @@ INLINE vec load_bf16(const unsigned char *p)
     return as_vec(__builtin_convertvector(h, uvec) << 16);
 }
 
-/* As f16_to_f32 in base/bytes.h, 16 at a time. */
+/* Half precision and int8: the machine's own conversions where it has them. GCC 12 takes the portable forms apart, which
+ * made the dot products of Q8_0 and Q4_0 five times slower. */
+#if KERNELS_WIDTH == 16
+INLINE vec load_f16(const unsigned char *p)
+{
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+INLINE vec load_i8(const void *p)
+{
+    return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+#elif KERNELS_WIDTH == 8
+INLINE vec load_f16(const unsigned char *p)
+{
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+INLINE vec load_i8(const void *p)
+{
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+#else
+/* As f16_to_f32 in base/bytes.h. */
 INLINE vec load_f16(const unsigned char *p)
 {
     hvec h;
@@ -143,20 +175,32 @@ INLINE vec load_f16(const unsigned char *p)
     return as_vec(sign | bits_of(choose(is_special, as_vec(magnitude | 0x7F800000u), scaled)));
 }
 
-INLINE vec load_i8(const unsigned char *p)
+INLINE vec load_i8(const void *p)
 {
     bvec b;
     memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(b, vec);
+    return __builtin_convertvector(__builtin_convertvector(b, ivec), vec);
+}
+#endif
+
+INLINE float one_f16(const unsigned char *p)
+{
+#if KERNELS_WIDTH > 4
+    return _cvtsh_ss(load_u16(p));
+#else
+    return f16_to_f32(load_u16(p));
+#endif
 }
 
-/* The 32 numbers of a Q4_0 block without their scale. */
-INLINE void load_i4(const unsigned char *p, vec *first, vec *second)
+/* The 32 numbers of a Q4_0 block without their scale, as int8. */
+INLINE void split_nibbles(int8_t numbers[32], const unsigned char *p)
 {
-    bvec b;
+    nibbles b, low, high;
     memcpy(&b, p, sizeof b);
-    *first = __builtin_convertvector((b & 15) - 8, vec);
-    *second = __builtin_convertvector(((b >> 4) & 15) - 8, vec);
+    low = (b & 15) - 8;
+    high = (b >> 4) - 8;
+    memcpy(numbers, &low, sizeof low);
+    memcpy(numbers + 16, &high, sizeof high);
 }
 
 static void unpack_f32(float *dst, const void *src, size_t n)
@@ -168,17 +212,17 @@ static void unpack_f16(float *dst, const void *src, size_t n)
 {
     const unsigned char *p = src;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (; i + W <= n; i += W)
         store(dst + i, load_f16(p + 2 * i));
     for (; i < n; i++)
-        dst[i] = f16_to_f32(load_u16(p + 2 * i));
+        dst[i] = one_f16(p + 2 * i);
 }
 
 static void unpack_bf16(float *dst, const void *src, size_t n)
 {
     const unsigned char *p = src;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (; i + W <= n; i += W)
         store(dst + i, load_bf16(p + 2 * i));
     for (; i < n; i++)
         dst[i] = bf16_to_f32(load_u16(p + 2 * i));
@@ -188,9 +232,9 @@ static void unpack_q8_0(float *dst, const void *src, size_t n)
 {
     const unsigned char *block = src;
     for (size_t i = 0; i < n; i += 32, block += 34) {
-        float scale = f16_to_f32(load_u16(block));
-        store(dst + i, load_i8(block + 2) * scale);
-        store(dst + i + LANES, load_i8(block + 2 + LANES) * scale);
+        float scale = one_f16(block);
+        for (size_t j = 0; j < 32; j += W)
+            store(dst + i + j, load_i8(block + 2 + j) * scale);
     }
 }
 
@@ -198,11 +242,11 @@ static void unpack_q4_0(float *dst, const void *src, size_t n)
 {
     const unsigned char *block = src;
     for (size_t i = 0; i < n; i += 32, block += 18) {
-        float scale = f16_to_f32(load_u16(block));
-        vec first, second;
-        load_i4(block + 2, &first, &second);
-        store(dst + i, first * scale);
-        store(dst + i + LANES, second * scale);
+        float scale = one_f16(block);
+        int8_t numbers[32];
+        split_nibbles(numbers, block + 2);
+        for (size_t j = 0; j < 32; j += W)
+            store(dst + i + j, load_i8(numbers + j) * scale);
     }
 }
 
@@ -216,10 +260,10 @@ static void unpack_q4_0(float *dst, const void *src, size_t n)
         vec sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};                                            \
         float rest = 0.0f;                                                                                            \
         size_t i = 0;                                                                                                 \
-        for (; i + 4 * LANES <= n; i += 4 * LANES)                                                                    \
+        for (; i + 4 * W <= n; i += 4 * W)                                                                            \
             for (size_t u = 0; u < 4; u++)                                                                            \
-                sum[u] += load_vector(p + (element_bytes) * (i + u * LANES)) * load(x + i + u * LANES);               \
-        for (; i + LANES <= n; i += LANES)                                                                            \
+                sum[u] += load_vector(p + (element_bytes) * (i + u * W)) * load(x + i + u * W);                       \
+        for (; i + W <= n; i += W)                                                                                    \
             sum[0] += load_vector(p + (element_bytes) * i) * load(x + i);                                             \
         for (; i < n; i++)                                                                                            \
             rest += load_one(p + (element_bytes) * i) * x[i];                                                         \
@@ -238,11 +282,6 @@ INLINE float one_f32(const unsigned char *p)
     return f32_from_bits(load_u32(p));
 }
 
-INLINE float one_f16(const unsigned char *p)
-{
-    return f16_to_f32(load_u16(p));
-}
-
 INLINE float one_bf16(const unsigned char *p)
 {
     return bf16_to_f32(load_u16(p));
@@ -252,14 +291,21 @@ DEFINE_DOT(dot_f32, 4, load_f32, one_f32)
 DEFINE_DOT(dot_f16, 2, load_f16, one_f16)
 DEFINE_DOT(dot_bf16, 2, load_bf16, one_bf16)
 
+/* A block of 32 int8 times x, without the scale. */
+INLINE vec block_dot(const void *numbers, const float *x)
+{
+    vec part = load_i8(numbers) * load(x);
+    for (size_t j = W; j < 32; j += W)
+        part += load_i8((const int8_t *)numbers + j) * load(x + j);
+    return part;
+}
+
 static float dot_q8_0(const void *w, const float *x, size_t n)
 {
     const unsigned char *block = w;
     vec sum[2] = {splat(0.0f), splat(0.0f)};
-    for (size_t i = 0; i < n; i += 32, block += 34) {
-        vec part = load_i8(block + 2) * load(x + i) + load_i8(block + 2 + LANES) * load(x + i + LANES);
-        sum[(i / 32) & 1] += part * f16_to_f32(load_u16(block));
-    }
+    for (size_t i = 0; i < n; i += 32, block += 34)
+        sum[(i / 32) & 1] += block_dot(block + 2, x + i) * one_f16(block);
     return lane_sum(sum[0] + sum[1]);
 }
 
@@ -268,10 +314,9 @@ static float dot_q4_0(const void *w, const float *x, size_t n)
     const unsigned char *block = w;
     vec sum[2] = {splat(0.0f), splat(0.0f)};
     for (size_t i = 0; i < n; i += 32, block += 18) {
-        vec first, second;
-        load_i4(block + 2, &first, &second);
-        vec part = first * load(x + i) + second * load(x + i + LANES);
-        sum[(i / 32) & 1] += part * f16_to_f32(load_u16(block));
+        int8_t numbers[32];
+        split_nibbles(numbers, block + 2);
+        sum[(i / 32) & 1] += block_dot(numbers, x + i) * one_f16(block);
     }
     return lane_sum(sum[0] + sum[1]);
 }
@@ -324,10 +369,10 @@ INLINE vec gelu_vec(vec x)
 static void gelu(float *x, size_t n)
 {
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (; i + W <= n; i += W)
         store(x + i, gelu_vec(load(x + i)));
     if (i < n) {
-        float rest[LANES] = {0};
+        float rest[W] = {0};
         memcpy(rest, x + i, (n - i) * sizeof *x);
         store(rest, gelu_vec(load(rest)));
         memcpy(x + i, rest, (n - i) * sizeof *x);
@@ -338,13 +383,13 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 {
     vec max = splat(-INFINITY);
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (; i + W <= n; i += W)
         max = larger(load(x + i), max);
     float m = lane_max(max);
     for (; i < n; i++)
         m = x[i] > m ? x[i] : m;
     double total = 0;
-    for (i = 0; i + LANES <= n; i += LANES)
+    for (i = 0; i + W <= n; i += W)
         total += (double)lane_sum(exp_vec(load(x + i) - m));
     for (; i < n; i++)
         total += (double)expf(x[i] - m);
@@ -354,72 +399,112 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 
 /* --- attention ------------------------------------------------------------------------------------------------- */
 
-enum { KEY_VECTORS = TILE_KEYS / LANES, ROWS = TILE_ROW_STEP };
+/* Keys whose scores are summed at once: as many as the registers hold for ROWS queries. */
+enum { ROWS = TILE_ROW_STEP, SCORE_VECTORS = W == 16 ? 4 : 2, SCORE_KEYS = SCORE_VECTORS * W };
 
-/* Scores of ROWS queries against the 64 keys: 16 sums in registers, one column of keys at a time. */
-INLINE void score_rows(const struct attention_tile *tile, uint32_t r, const float *k_columns, vec s[ROWS][KEY_VECTORS])
+/* Scores of ROWS queries against SCORE_KEYS keys, one column of keys at a time. scores: rows of TILE_KEYS. */
+INLINE void score_rows(const struct attention_tile *tile, const float *q, const float *k_columns, float *scores)
 {
-    const float *q = tile->q + (size_t)r * tile->row;
+    vec s[ROWS][SCORE_VECTORS];
     for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < KEY_VECTORS; b++)
+        for (int b = 0; b < SCORE_VECTORS; b++)
             s[a][b] = splat(0.0f);
     for (uint32_t c = 0; c < tile->head_dim; c++) {
         const float *column = k_columns + (size_t)c * TILE_KEYS;
         for (int a = 0; a < ROWS; a++)
-            for (int b = 0; b < KEY_VECTORS; b++)
-                s[a][b] += load(column + b * LANES) * q[(size_t)a * tile->row + c];
+            for (int b = 0; b < SCORE_VECTORS; b++)
+                s[a][b] += load(column + b * W) * q[(size_t)a * tile->row + c];
     }
+    for (int a = 0; a < ROWS; a++)
+        for (int b = 0; b < SCORE_VECTORS; b++)
+            store(scores + a * TILE_KEYS + b * W, s[a][b]);
 }
 
-/* Adds the bias to one query's scores and masks the keys behind it. distance: first_key - query. */
-INLINE void bias_row(vec s[KEY_VECTORS], float slope, int64_t distance)
+/* 0, 1, 2, ... */
+INLINE vec lane_numbers(void)
 {
-    const vec lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    for (int b = 0; b < KEY_VECTORS; b++) {
-        vec d = lane + (float)(distance + b * LANES);
-        s[b] = choose(d > 0.0f, splat(-INFINITY), s[b] + d * slope);
+    float x[W];
+    for (int i = 0; i < W; i++)
+        x[i] = (float)i;
+    return load(x);
+}
+
+/* Adds the bias to one query's scores, masks the keys behind it, and gives the largest. distance: first_key - query. */
+INLINE float bias_row(float s[TILE_KEYS], float slope, int64_t distance)
+{
+    const vec lane = lane_numbers();
+    vec max = splat(-INFINITY);
+    for (int j = 0; j < TILE_KEYS; j += W) {
+        vec d = lane + (float)(distance + j);
+        vec biased = choose(d > 0.0f, splat(-INFINITY), load(s + j) + d * slope);
+        store(s + j, biased);
+        max = larger(max, biased);
     }
+    return lane_max(max);
+}
+
+/* s = exp(s - max), and their sum. */
+INLINE float exp_row(float s[TILE_KEYS], float max)
+{
+    vec sum = splat(0.0f);
+    for (int j = 0; j < TILE_KEYS; j += W) {
+        vec e = exp_vec(load(s + j) - max);
+        store(s + j, e);
+        sum += e;
+    }
+    return lane_sum(sum);
+}
+
+INLINE float exp_one(float x)
+{
+    float e[W];
+    store(e, exp_vec(splat(x)));
+    return e[0];
+}
+
+/* acc = acc * keep + p . v for n_vectors columns of ROWS queries. A block's values are summed by themselves first: added
+ * one by one to a sum over 84,000 keys, each would lose its low bits. */
+INLINE void add_values(const struct attention_tile *tile, float *acc, const float keep[ROWS], float p[ROWS][TILE_KEYS],
+                       const float *v, int n_vectors)
+{
+    vec o[ROWS][2];
+    for (int a = 0; a < ROWS; a++)
+        for (int b = 0; b < n_vectors; b++)
+            o[a][b] = splat(0.0f);
+    for (int j = 0; j < TILE_KEYS; j++)
+        for (int b = 0; b < n_vectors; b++) {
+            vec value = load(v + (size_t)j * tile->row + b * W);
+            for (int a = 0; a < ROWS; a++)
+                o[a][b] += value * p[a][j];
+        }
+    for (int a = 0; a < ROWS; a++)
+        for (int b = 0; b < n_vectors; b++) {
+            float *sum = acc + (size_t)a * tile->row + b * W;
+            store(sum, load(sum) * keep[a] + o[a][b]);
+        }
 }
 
 static void attend(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key)
 {
     for (uint32_t r = 0; r < tile->n_queries; r += ROWS) {
-        vec s[ROWS][KEY_VECTORS];
-        float p[ROWS][TILE_KEYS];
-        float keep[ROWS];
-        score_rows(tile, r, k_columns, s);
+        float s[ROWS][TILE_KEYS], keep[ROWS];
+        const float *q = tile->q + (size_t)r * tile->row;
+        float *acc = tile->acc + (size_t)r * tile->row;
+        for (int j = 0; j < TILE_KEYS; j += SCORE_KEYS)
+            score_rows(tile, q, k_columns + j, s[0] + j);
         for (int a = 0; a < ROWS; a++) {
-            bias_row(s[a], tile->slope, first_key - (tile->first_query + r + a));
             float old_max = tile->max[r + a];
-            float new_max = lane_max(larger(larger(s[a][0], s[a][1]), larger(s[a][2], s[a][3])));
+            float new_max = bias_row(s[a], tile->slope, first_key - (tile->first_query + r + a));
             new_max = new_max > old_max ? new_max : old_max;
-            vec sum = splat(0.0f);
-            for (int b = 0; b < KEY_VECTORS; b++) {
-                vec e = exp_vec(s[a][b] - new_max);
-                store(p[a] + b * LANES, e);
-                sum += e;
-            }
-            keep[a] = lane_sum(exp_vec(splat(old_max - new_max))) / LANES;
-            tile->sum[r + a] = tile->sum[r + a] * keep[a] + lane_sum(sum);
+            keep[a] = exp_one(old_max - new_max);
+            tile->sum[r + a] = tile->sum[r + a] * keep[a] + exp_row(s[a], new_max);
             tile->max[r + a] = new_max;
         }
-        /* A block's values are summed by themselves first: added one by one to a sum over 84,000 keys, each would lose its
-         * low bits. */
-        float *acc = tile->acc + (size_t)r * tile->row;
-        for (uint32_t c = 0; c < tile->row; c += LANES) {
-            vec o[ROWS];
-            for (int a = 0; a < ROWS; a++)
-                o[a] = splat(0.0f);
-            for (int j = 0; j < TILE_KEYS; j++) {
-                vec value = load(v + (size_t)j * tile->row + c);
-                for (int a = 0; a < ROWS; a++)
-                    o[a] += value * p[a][j];
-            }
-            for (int a = 0; a < ROWS; a++) {
-                float *sum = acc + (size_t)a * tile->row + c;
-                store(sum, load(sum) * keep[a] + o[a]);
-            }
-        }
+        uint32_t c = 0;
+        for (; c + 2 * W <= tile->row; c += 2 * W)
+            add_values(tile, acc + c, keep, s, v + c, 2);
+        if (c < tile->row)
+            add_values(tile, acc + c, keep, s, v + c, 1);
     }
 }
 
@@ -454,23 +539,17 @@ static void attend_one(const struct attention_tile *tile, quire_dtype type, cons
     }
     for (uint32_t j = n_keys; j < TILE_KEYS; j++)
         s[j] = -INFINITY;
-    vec sum = splat(0.0f);
-    for (int b = 0; b < KEY_VECTORS; b++) {
-        vec e = exp_vec(load(s + b * LANES) - new_max);
-        store(s + b * LANES, e);
-        sum += e;
-    }
-    float keep = lane_sum(exp_vec(splat(old_max - new_max))) / LANES;
-    tile->sum[0] = tile->sum[0] * keep + lane_sum(sum);
+    float keep = exp_one(old_max - new_max);
+    tile->sum[0] = tile->sum[0] * keep + exp_row(s, new_max);
     tile->max[0] = new_max;
     float *part = scratch + tile->row; /* the block's values, summed by themselves first */
     memset(part, 0, tile->row * sizeof *part);
     for (uint32_t j = 0; j < n_keys; j++) {
         unpack_type[type](scratch, (const unsigned char *)v + j * row_bytes, tile->head_dim);
-        for (uint32_t c = 0; c < tile->row; c += LANES)
+        for (uint32_t c = 0; c < tile->row; c += W)
             store(part + c, load(part + c) + load(scratch + c) * s[j]);
     }
-    for (uint32_t c = 0; c < tile->row; c += LANES)
+    for (uint32_t c = 0; c < tile->row; c += W)
         store(tile->acc + c, load(tile->acc + c) * keep + load(part + c));
 }
 

@@ -11,11 +11,13 @@
 
 #include "base/mem.h"
 
-static const char INSTRUCT_HEAD[] = "Below is an instruction that describes a task. Write a response that appropriately "
-                                    "completes the request.\n\n### Instruction:\n";
+static const char INSTRUCT_HEAD[] =
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n### Instruction:\n";
 static const char INSTRUCT_RESPONSE[] = "\n\n### Response:\n";
-static const char CHATML_SYSTEM[] = "system\nA conversation between a user and an LLM-based AI assistant. The assistant "
-                                    "gives helpful and honest answers.";
+static const char CHATML_SYSTEM[] =
+    "system\nA conversation between a user and an LLM-based AI assistant. The assistant "
+    "gives helpful and honest answers.";
 
 static const char *const format_names[] = {
     [QUIRE_PROMPT_PLAIN] = "plain",
@@ -37,7 +39,8 @@ quire_status quire_prompt_format_parse(quire_prompt_format *out, const char *nam
             return QUIRE_OK;
         }
     }
-    return quire_fail(err, QUIRE_ERR_USAGE, "there is no prompt format '%s'; there are plain, instruct and chatml", name);
+    return quire_fail(err, QUIRE_ERR_USAGE, "there is no prompt format '%s'; there are plain, instruct and chatml",
+                      name);
 }
 
 /* What a model that follows requests is asked to do with the text before it. */
@@ -146,10 +149,11 @@ quire_status quire_prompt_make(quire_prompt *out, const quire_tokenizer *tokeniz
         int32_t start = quire_tokenizer_find(tokenizer, "<|im_start|>");
         int32_t end = quire_tokenizer_find(tokenizer, "<|im_end|>");
         if (start < 0 || end < 0)
-            return quire_fail(err, QUIRE_ERR_MISMATCH,
-                              "prompt format chatml needs the token '%s', which this vocabulary does not have; the model "
-                              "was trained for another format (plain or instruct)",
-                              start < 0 ? "<|im_start|>" : "<|im_end|>");
+            return quire_fail(
+                err, QUIRE_ERR_MISMATCH,
+                "prompt format chatml needs the token '%s', which this vocabulary does not have; the model "
+                "was trained for another format (plain or instruct)",
+                start < 0 ? "<|im_start|>" : "<|im_end|>");
         prompt.ends[prompt.n_ends++] = end;
         make_chatml(&before, &after, start, end, task, text);
     } else if (format == QUIRE_PROMPT_INSTRUCT) {

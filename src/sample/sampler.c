@@ -44,7 +44,8 @@ static quire_status check_options(const quire_sampler_options *opts, quire_error
         return quire_fail(err, QUIRE_ERR_USAGE, "top_p is %g; it must be above 0 and at most 1 (all tokens)",
                           (double)opts->top_p);
     if (!(opts->min_p >= 0 && opts->min_p <= 1))
-        return quire_fail(err, QUIRE_ERR_USAGE, "min_p is %g; it must be from 0 (all tokens) to 1", (double)opts->min_p);
+        return quire_fail(err, QUIRE_ERR_USAGE, "min_p is %g; it must be from 0 (all tokens) to 1",
+                          (double)opts->min_p);
     if (!(opts->repetition_penalty > 0 && isfinite(opts->repetition_penalty)))
         return quire_fail(err, QUIRE_ERR_USAGE, "repetition_penalty is %g; it must be above 0 (1: none)",
                           (double)opts->repetition_penalty);
@@ -58,7 +59,8 @@ quire_status quire_sampler_open(quire_sampler **out, const quire_sampler_options
     if (status != QUIRE_OK)
         return status;
     if (n_usable == 0 || n_usable > n_vocab)
-        return quire_fail(err, QUIRE_ERR_USAGE, "%u of %u tokens are usable; it must be from 1 to all", n_usable, n_vocab);
+        return quire_fail(err, QUIRE_ERR_USAGE, "%u of %u tokens are usable; it must be from 1 to all", n_usable,
+                          n_vocab);
 
     quire_sampler *sampler = mem_calloc(1, sizeof *sampler, "the sampler", err);
     if (!sampler)
@@ -111,8 +113,8 @@ static double penalised(const quire_sampler *sampler, const float *logits, uint3
     return logit > 0 ? logit / penalty : logit * penalty;
 }
 
-/* Fills candidates with what may be picked and returns how many there are. *best: index of the most likely, the one with
- * the lowest id among equals. */
+/* Fills candidates with what may be picked and returns how many there are. *best: index of the most likely, the one
+ * with the lowest id among equals. */
 static quire_status collect(quire_sampler *sampler, const float *logits, size_t *n, size_t *best, quire_error *err)
 {
     for (uint32_t id = 0; id < sampler->n_vocab; id++)
@@ -132,8 +134,9 @@ static quire_status collect(quire_sampler *sampler, const float *logits, size_t 
         ++*n;
     }
     if (*n == 0)
-        return quire_fail(err, QUIRE_ERR_NUMERIC, "no token is left to choose from: each is banned or has a logit of "
-                                                  "minus infinity");
+        return quire_fail(err, QUIRE_ERR_NUMERIC,
+                          "no token is left to choose from: each is banned or has a logit of "
+                          "minus infinity");
     return QUIRE_OK;
 }
 

@@ -1,6 +1,6 @@
-/* Stop strings. `held` is the end of the text so far that is the beginning of a stop string; everything before it has been
- * given out. A stop string ends the text at the first byte that completes one; where two end at that byte, the longer
- * counts, so that no part of either is shown. */
+/* Stop strings. `held` is the end of the text so far that is the beginning of a stop string; everything before it has
+ * been given out. A stop string ends the text at the first byte that completes one; where two end at that byte, the
+ * longer counts, so that no part of either is shown. */
 #include "quire/stop.h"
 
 #include <stdlib.h>
@@ -23,7 +23,8 @@ quire_status quire_stop_open(quire_stop **out, const char *const *strings, size_
 {
     for (size_t i = 0; i < n_strings; i++)
         if (strings[i][0] == '\0')
-            return quire_fail(err, QUIRE_ERR_USAGE, "stop string %zu is empty; it must have at least one character", i + 1);
+            return quire_fail(err, QUIRE_ERR_USAGE, "stop string %zu is empty; it must have at least one character",
+                              i + 1);
 
     quire_stop *stop = mem_calloc(1, sizeof *stop, "stop strings", err);
     if (!stop)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the man pages against the program's table of options.
 
-    check_man.py QUIRE MAN_FOLDER options    each command's page names each of its options, with its letter and whether it
-                                             takes a value, and no others; the sections that every page owes are there
+    check_man.py QUIRE MAN_FOLDER options    each command's page names each of its options, with its letter and its
+                                             value, and no others; the sections that every page owes are there
     check_man.py MAN_FOLDER lint             mandoc finds nothing to say (77 where there is no mandoc)
     check_man.py MAN_FOLDER example CC...    the example of quire(3) compiles with the command CC...
 """

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes a small random MPT as a HuggingFace folder, with a tokenizer of single bytes and a few merges, for tests of the
-program: make_model.py FOLDER [--chat]
+"""Writes a small random MPT as a HuggingFace folder, with a tokenizer of single bytes and a few merges, for tests of
+the program: make_model.py FOLDER [--chat]
 
-Python's library alone. Rows of the embedding that stand for bytes outside ASCII letters and spaces are zero, so that what
-the model writes is mostly text."""
+Python's library alone. Rows of the embedding that stand for bytes outside ASCII letters and spaces are zero, so that
+what the model writes is mostly text."""
 import json
 import pathlib
 import random

@@ -13,6 +13,7 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -24,8 +25,8 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 STORY = ("The keeper of the light wrote down the weather every evening, and the ships, and what the sea had left. "
-         "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014it was "
-         "Sunday\u2014the caf\u00e9 was closed.\r\n")
+         "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014"
+         "it was Sunday\u2014the caf\u00e9 was closed.\r\n")
 COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "help", "version"]
 
 quire = None
@@ -34,7 +35,8 @@ scratch = None
 
 class Result:
     def __init__(self, code, out, err):
-        self.code, self.raw, self.out, self.err = code, out, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+        self.code, self.raw = code, out
+        self.out, self.err = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
 class Case(unittest.TestCase):
@@ -106,7 +108,8 @@ class Help(Case):
 class Errors(Case):
     def test_usage(self):
         for arguments, word in [([], "no command"), (["frobnicate"], "frobnicate"), (["continue", "--frob"], "--frob"),
-                                (["continue", "-n"], "-n"), (["continue", "-n", "x"], "--max-tokens"), (["ask"], "question"),
+                                (["continue", "-n"], "-n"), (["continue", "-n", "x"], "--max-tokens"),
+                                (["ask"], "question"),
                                 (["tokenize", "--top-k", "3"], "--top-k"), (["help", "frob"], "frob"),
                                 (["continue", "--isa", "mmx", self.story], "mmx"),
                                 (["continue", "-", "-"], "standard input")]:
@@ -152,13 +155,14 @@ class Errors(Case):
         self.assertNotEqual(result.out, "")
 
     def test_bad_models(self):
-        for path, word in [("no-such-model", "no-such-model"), (self.story, "story.txt"), (str(self.folder), str(self.folder))]:
-            self.assert_error(self.run_quire("continue", "-m", path, self.story, code=3), word)
+        for path in ("no-such-model", self.story, str(self.folder)):
+            self.assert_error(self.run_quire("continue", "-m", path, self.story, code=3), path)
         self.environment["QUIRE_MODEL"] = "also-missing"
         self.assert_error(self.run_quire("info", code=3), "also-missing")
 
     def test_prompt_format_that_the_vocabulary_lacks(self):
-        self.assert_error(self.run_quire("ask", "--prompt-format", "chatml", self.story, "Who?", code=3), "<|im_start|>")
+        result = self.run_quire("ask", "--prompt-format", "chatml", self.story, "Who?", code=3)
+        self.assert_error(result, "<|im_start|>")
 
     def test_memory_too_small(self):
         result = self.run_quire("continue", "--memory", "10K", self.story, code=1)
@@ -204,6 +208,16 @@ class Tokens(Case):
         self.assertIn("2 invalid", result.err)
         self.assertEqual(self.run_quire("detokenize", stdin=result.raw).out, "a\ufffdb\ufffdc")
 
+    def test_a_whole_novel_with_the_real_vocabulary(self):
+        data = os.environ.get("QUIRE_TEST_DATA")
+        if not data:
+            self.skipTest("QUIRE_TEST_DATA is not set")
+        novel = pathlib.Path(data, "corpora", "gatsby.txt")
+        self.environment["QUIRE_MODEL"] = str(pathlib.Path(data, "tokenizer", "ggml-vocab-mpt.gguf"))
+        ids = self.run_quire("tokenize", "-q", str(novel))
+        self.assertEqual(len(ids.out.splitlines()), 71899)
+        self.assertEqual(self.run_quire("detokenize", "-q", stdin=ids.raw).raw, novel.read_bytes())
+
     def test_detokenize_takes_any_white_space(self):
         ids = self.run_quire("tokenize", "-q", stdin=b"abc").out.split()
         self.assertEqual(self.run_quire("detokenize", "-q", stdin="\t ".join(ids).encode()).out, "abc")
@@ -211,8 +225,8 @@ class Tokens(Case):
         self.assertEqual(self.run_quire("detokenize", "-q", path).out, "abc")
 
     def test_detokenize_names_the_line(self):
-        for text, word in [(b"5\n6\nseven\n", "line 3: 'seven'"), (b"5\n-6", "line 2: '-6'"), (b"999999", "line 1: '999999'"),
-                           (b"5\n\n1" + b"0" * 30, "line 3"), (b"0x10", "'0x10'")]:
+        for text, word in [(b"5\n6\nseven\n", "line 3: 'seven'"), (b"5\n-6", "line 2: '-6'"),
+                           (b"999999", "line 1: '999999'"), (b"5\n\n1" + b"0" * 30, "line 3"), (b"0x10", "'0x10'")]:
             result = self.run_quire("detokenize", stdin=text, code=3)
             self.assertIn(word, result.err)
             self.assertIn("standard input", result.err)
@@ -274,8 +288,8 @@ class Info(Case):
     def test_text(self):
         for arguments in (["info", self.model], ["info", "-m", self.model], ["info"]):
             result = self.run_quire(*arguments)
-            for word in ("d_model", "alibi_bias_max", "clip_qkv", "softmax_scale", "fingerprint", "prompt_format", "8,192",
-                         "65,536", "84,000", "f32"):
+            for word in ("d_model", "alibi_bias_max", "clip_qkv", "softmax_scale", "fingerprint", "prompt_format",
+                         "8,192", "65,536", "84,000", "f32"):
                 self.assertIn(word, result.out)
 
     def test_json(self):
@@ -290,6 +304,22 @@ class Info(Case):
             self.assertGreaterEqual(need["disk_bytes"], need["tokens"] * 2 * 2 * 32 * 2)
         wide = json.loads(self.run_quire("info", "--json", "--kv-type", "f32", self.model).out)
         self.assertGreater(wide["needs"][0]["disk_bytes"], info["needs"][0]["disk_bytes"])
+
+    def test_default_model(self):
+        """No -m: the model installed with the program, or the one of the source tree around its build."""
+        del self.environment["QUIRE_MODEL"]
+        for program, model, marker in [("bin/quire", "share/quire/models/tiny/tiny.gguf", None),
+                                       ("build/any/src/cli/quire", "models/tiny/tiny.gguf", "src/cli/model_path.c"),
+                                       ("build/any/src/cli/quire", None, None)]:
+            tree = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+            for name in filter(None, (program, model, marker)):
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_bytes(b"not a model")
+            shutil.copy(quire, tree / program)
+            result = subprocess.run([tree / program, "info"], env=self.environment, capture_output=True, text=True,
+                                    check=False, timeout=60)
+            self.assertEqual(result.returncode, 3 if model else 2, result.stderr)
+            self.assertIn(str(tree / model) if model else "-m MODEL", result.stderr)
 
     def test_chat_model(self):
         info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
@@ -311,7 +341,7 @@ class Writing(Case):
         self.assertEqual(one["document"], self.story)
 
     def test_seeds(self):
-        texts = {seed: self.run_quire("continue", "-n", "30", "--seed", seed, self.story).out for seed in ("0", "1", "2")}
+        texts = {seed: self.run_quire("continue", "-n", "30", "--seed", seed, self.story).out for seed in "012"}
         self.assertEqual(len(set(texts.values())), 3)
         self.assertEqual(self.run_quire("continue", "-n", "30", self.story).out, texts["0"])
         for options in (["--threads", "1"], ["--threads", "2"], ["--no-store"]):
@@ -327,11 +357,12 @@ class Writing(Case):
         self.assertEqual((kept_out["reused_tokens"], kept_out["store"]), (0, None))
 
     def test_documents_are_texts_of_their_own_unless_joined(self):
-        other = self.write("other.txt", "Another one, quite different from the first.\n")
+        second = "Another one, quite different from the first.\n"
+        other = self.write("other.txt", second)
         both = self.objects("continue", "-n", "5", self.story, other)
         self.assertEqual([o["document"] for o in both], [self.story, other])
         joined, = self.objects("continue", "-n", "5", "--join", self.story, other)
-        whole, = self.objects("continue", "-n", "5", "-", stdin=STORY.encode() + b"Another one, quite different from the first.\n")
+        whole, = self.objects("continue", "-n", "5", "-", stdin=(STORY + second).encode())
         self.assertEqual(joined["tokens"], whole["tokens"])
         self.assertEqual(joined["text"], whole["text"])
         self.assertEqual(joined["document"], [self.story, other])
@@ -470,11 +501,8 @@ class Streams(Case):
 
 
 class Interrupt(Case):
-    def long_text(self, n_bytes):
-        return self.write("long.txt", (STORY * (n_bytes // len(STORY.encode()) + 1)).encode()[:n_bytes].decode("utf-8", "ignore"))
-
     def interrupt(self, signal_number, *arguments):
-        """Starts, waits until reading is under way, sends the signal; gives the result and the seconds until the end."""
+        """Sends the signal when reading is under way; gives the result and the seconds until the end."""
         with tempfile.TemporaryFile() as out:
             process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
             first = process.stderr.readline()
@@ -491,16 +519,18 @@ class Interrupt(Case):
             return Result(code, out.read(), first + rest), seconds
 
     def test_keeps_and_resumes(self):
-        long = self.long_text(60000)
+        long = self.write("long.txt", STORY * 24)
+        slow = ["continue", "-n", "5", "--isa", "ref", "--threads", "1", "--span", "256"]
         for number in (signal.SIGINT, signal.SIGTERM):
-            result, seconds = self.interrupt(number, "continue", "-n", "5", "--span", "8192", long)
+            result, seconds = self.interrupt(number, *slow, long)
             self.assertEqual(result.code, 130, result.err)
             self.assertLess(seconds, 3)  # the promise is one; a loaded machine gets some more
             self.assertIn("interrupted", result.err)
             self.assertIn(str(self.folder / "cache"), result.err)
             self.assertEqual(result.out, "")
-        resumed = json.loads(self.run_quire("continue", "-n", "5", "--json", long).out)
-        fresh = json.loads(self.run_quire("continue", "-n", "5", "--json", "--no-store", long).out)
+        resumed = json.loads(self.run_quire(*slow, "--json", long).out)
+        fresh = json.loads(self.run_quire(*slow, "--json", "--no-store", long).out)
+        self.assertGreater(resumed["reused_tokens"], 256)
         self.assertEqual(resumed["text"], fresh["text"])
 
     def test_while_waiting_for_input(self):

@@ -26,7 +26,8 @@ static void options_and_arguments_may_be_mixed(void)
 {
     struct options o;
     quire_error err;
-    CHECK_OK(parse(&o, &err, WORDS("continue", "a.txt", "-n", "300", "b.txt", "--temperature=0", "-m", "x.gguf", "-", "-q")));
+    CHECK_OK(parse(&o, &err,
+                   WORDS("continue", "a.txt", "-n", "300", "b.txt", "--temperature=0", "-m", "x.gguf", "-", "-q")));
     CHECK_EQ_INT(o.command, COMMAND_CONTINUE);
     CHECK_EQ_INT(o.n_arguments, 3);
     CHECK_EQ_STR(o.arguments[0], "a.txt");
@@ -50,15 +51,16 @@ static void every_option_of_the_table_is_read(void)
             if (!option_applies(row, (enum command_id)id))
                 continue;
             static const char *const values[] = {
-                [OPTION_TEXT] = "f32", [OPTION_LIST] = "text", [OPTION_COUNT] = "7", [OPTION_COUNT64] = "7", [OPTION_SIZE] = "7K",
-                [OPTION_NUMBER] = "1",
+                [OPTION_TEXT] = "f32",  [OPTION_LIST] = "text", [OPTION_COUNT] = "7",
+                [OPTION_COUNT64] = "7", [OPTION_SIZE] = "7K",   [OPTION_NUMBER] = "1",
             };
             char name[64];
             struct options o;
             quire_error err;
             const char *value = strcmp(row->name, "prompt-format") == 0 ? "chatml" : values[row->kind];
             snprintf(name, sizeof name, "--%s%s%s", row->name, row->argument ? "=" : "", row->argument ? value : "");
-            CHECK_OK(parse(&o, &err, (const char *const[]){command_rows[id].name, name, id == COMMAND_ASK ? "?" : NULL, NULL}));
+            CHECK_OK(parse(&o, &err,
+                           (const char *const[]){command_rows[id].name, name, id == COMMAND_ASK ? "?" : NULL, NULL}));
             const char *field = (const char *)&o + row->offset;
             switch (row->kind) {
             case OPTION_FLAG: CHECK(*(const bool *)(const void *)field); break;
@@ -78,8 +80,8 @@ static void sizes_have_suffixes(void)
     static const struct {
         const char *text;
         double bytes;
-    } cases[] = {{"1000", 1000},          {"1K", 1024},        {"800M", 838860800},  {"1.5G", 1610612736}, {"2g", 2147483648},
-                 {"1GiB", 1073741824},    {"3MB", 3145728},    {"1T", 1099511627776}};
+    } cases[] = {{"1000", 1000},     {"1K", 1024},         {"800M", 838860800}, {"1.5G", 1610612736},
+                 {"2g", 2147483648}, {"1GiB", 1073741824}, {"3MB", 3145728},    {"1T", 1099511627776}};
     static const char *const wrong[] = {"", "G", "-1G", "1X", "1G2", "0", "1e99G", "nan", "inf", "0x10", " 1G", "1GiX"};
     struct options o;
     quire_error err;

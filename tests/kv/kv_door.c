@@ -111,11 +111,21 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code)
     door.fault = fault;
     door.code = code;
     door.has_happened = false;
-    sys = (struct sys_calls){.open = door_open_file, .close = sys_real.close, .read = door_read, .pread = door_pread,
-                             .pwrite = door_pwrite, .fstat = door_fstat, .ftruncate = door_ftruncate,
-                             .fsync = door_fsync, .fdatasync = door_fdatasync, .flock = door_flock,
-                             .rename = door_rename, .unlink = door_unlink, .mkdir = door_mkdir, .rmdir = door_rmdir,
-                             .statvfs = sys_real.statvfs, .mmap = door_mmap};
+    sys = sys_real;
+    sys.open = door_open_file;
+    sys.read = door_read;
+    sys.pread = door_pread;
+    sys.pwrite = door_pwrite;
+    sys.fstat = door_fstat;
+    sys.ftruncate = door_ftruncate;
+    sys.fsync = door_fsync;
+    sys.fdatasync = door_fdatasync;
+    sys.flock = door_flock;
+    sys.rename = door_rename;
+    sys.unlink = door_unlink;
+    sys.mkdir = door_mkdir;
+    sys.rmdir = door_rmdir;
+    sys.mmap = door_mmap;
 }
 
 bool door_open(void)

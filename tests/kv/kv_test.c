@@ -191,6 +191,18 @@ size_t kv_test_count_fds(void)
     return kv_test_count_files("/proc/self/fd");
 }
 
+size_t kv_test_count_maps(const char *folder)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[KV_PATH_SIZE + 256];
+    size_t n = 0;
+    while (maps && fgets(line, sizeof line, maps))
+        n += strstr(line, folder) != NULL;
+    if (maps)
+        fclose(maps);
+    return n;
+}
+
 static void note_book(void *context, const char *name)
 {
     char (*names)[64] = context;

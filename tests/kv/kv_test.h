@@ -45,6 +45,7 @@ bool kv_test_has_logits(const struct kv_book *book, const int32_t *ids, size_t n
 
 size_t kv_test_count_files(const char *folder); /* files and folders in it, to any depth */
 size_t kv_test_count_fds(void);
+size_t kv_test_count_maps(const char *folder); /* mappings of files in it, nameless ones included */
 
 /* The folder of the only book in the store; ends the program where there are none or more. */
 void kv_test_only_book(char path[KV_PATH_SIZE], const char *folder);

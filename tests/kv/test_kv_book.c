@@ -136,6 +136,7 @@ static void temporary_books_leave_nothing(void) /* KV-9 */
     CHECK(free_bytes > 0);
     REQUIRE_OK(kv_book_open(&book, store, ids, 1000, false, &err));
     CHECK_EQ_INT(kv_test_count_files(folder), 0);
+    CHECK_EQ_INT(kv_test_count_maps(folder), 2);
     put_in_pieces(book, &geometry, ids, 0, 1000, &seed);
     CHECK_OK(kv_book_commit(book, ids, 1000, (float[]){1, 2}, 2, &err));
     CHECK_EQ_INT(kv_book_frontier(book), 1000);
@@ -149,6 +150,7 @@ static void temporary_books_leave_nothing(void) /* KV-9 */
     CHECK_EQ_INT(kv_test_count_files(folder), 0);
     kv_book_close(book);
     kv_store_close(store);
+    CHECK_EQ_INT(kv_test_count_maps(folder), 0);
     CHECK_EQ_INT(kv_test_count_files(folder), 0);
     CHECK_EQ_INT(kv_test_count_fds(), n_fds);
     options.spill_path = "/nowhere";

@@ -82,6 +82,7 @@ static void nth_call_fails(unsigned kinds, int code, enum door_fault fault)
             if (status != QUIRE_OK && code == ENOSPC)
                 CHECK_EQ_INT(status, QUIRE_ERR_NO_SPACE);
             CHECK_EQ_INT(kv_test_count_fds(), n_fds);
+            CHECK_EQ_INT(kv_test_count_maps(f.folder), 0);
             check_store(&f, had_book);
             CHECK_EQ_INT(kv_test_count_fds(), n_fds);
             if (test_n_failed_checks != n_before)

@@ -36,8 +36,8 @@ static const struct {
     {{"STOP"}, 1, "STSTSTOP!", "STST", true},
     {{"aab"}, 1, "aaaab", "aa", true},
     {{"\nQ:"}, 1, "an answer\n\nQ: next", "an answer\n", true},
-    {{"abcd", "bc"}, 2, "xabcd", "xa", true},   /* the one that is complete first */
-    {{"bcd", "abcd"}, 2, "xabcd", "x", true},   /* of two that end together, the longer */
+    {{"abcd", "bc"}, 2, "xabcd", "xa", true}, /* the one that is complete first */
+    {{"bcd", "abcd"}, 2, "xabcd", "x", true}, /* of two that end together, the longer */
     {{"cd", "x", "abc"}, 3, "ab ac cd", "ab ac ", true},
     {{"\xE2\x80\x94"}, 1, "caf\xC3\xA9 \xE2\x80\x93 no \xE2\x80\x94 yes", "caf\xC3\xA9 \xE2\x80\x93 no ", true},
 };

@@ -153,17 +153,21 @@ static void random_cuts_of_a_long_text(void)
     json_decref(cases);
 }
 
-/* Ids come as soon as they are certain: a finished word is not kept until the text ends. */
+/* A finished word is not kept until the text ends. */
 static void words_are_given_early(void)
 {
     quire_tokenizer *tokenizer = open_tokenizer(DATA "tokenizer.json");
     quire_encoder *encoder = open_encoder(tokenizer, false);
     quire_error err = {0};
     quire_ids given;
-    REQUIRE_OK(quire_encoder_feed(encoder, "one, two. ", 10, &given, &err));
-    CHECK(given.n_ids >= 4);
+    int32_t *want = NULL;
+    size_t n_want = 0;
+    REQUIRE_OK(quire_encode(tokenizer, "one, two,", 9, false, &want, &n_want, &err));
+    REQUIRE_OK(quire_encoder_feed(encoder, "one, two, three", 15, &given, &err));
+    check_ids("one, two,", 9, given.ids, given.n_ids, want, n_want);
     REQUIRE_OK(quire_encoder_finish(encoder, &given, &err));
-    CHECK_EQ_INT(given.n_ids, 1); /* the space */
+    CHECK(given.n_ids > 0);
+    free(want);
     quire_encoder_close(encoder);
     quire_tokenizer_close(tokenizer);
 }

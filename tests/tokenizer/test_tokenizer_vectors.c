@@ -15,10 +15,6 @@ static char *data_path(const char *name)
 static char *read_data(const char *name, size_t *n)
 {
     char *path = data_path(name), *bytes = read_bytes(path, n);
-    if (!bytes) {
-        fprintf(stderr, "cannot open %s\n", path);
-        exit(1);
-    }
     free(path);
     return bytes;
 }
@@ -230,11 +226,10 @@ static void books_there_and_back(void)
     char *json = data_path("tokenizer/20B_tokenizer.json"), *gpt2 = data_path("tokenizer/ggml-vocab-gpt-2.gguf");
     quire_tokenizer *tokenizers[2] = {open_tokenizer(json), open_tokenizer(gpt2)};
     int n_books = 0;
+    strsep(&rest, "\n"); /* the names of the columns */
     for (char *line; n_books < 5 && (line = strsep(&rest, "\n"));) {
-        char name[300], *tab = strchr(line, '\t');
-        snprintf(name, sizeof name, "corpora/books/%.*s", (int)(tab ? tab - line : 0), line);
-        if (!strstr(name, ".txt"))
-            continue;
+        char name[300];
+        snprintf(name, sizeof name, "corpora/books/%.*s.txt", (int)strcspn(line, "\t"), line);
         check_round_trip(tokenizers[n_books++ % 2], name);
     }
     CHECK_EQ_INT(n_books, 5);

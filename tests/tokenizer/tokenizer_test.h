@@ -38,18 +38,16 @@ static inline json_t *load_json(const char *path)
     return root;
 }
 
-/* The bytes of a file, malloc'ed; NULL where it cannot be read. */
+/* The bytes of a file and a NUL, malloc'ed. Ends the program where it cannot be read. */
 static inline char *read_bytes(const char *path, size_t *n)
 {
     FILE *file = fopen(path, "rb");
-    if (!file)
-        return NULL;
-    fseek(file, 0, SEEK_END);
-    *n = (size_t)ftell(file);
-    rewind(file);
+    *n = 0;
+    if (file && fseek(file, 0, SEEK_END) == 0)
+        *n = (size_t)ftell(file);
     char *bytes = malloc(*n + 1);
-    if (!bytes || fread(bytes, 1, *n, file) != *n) {
-        fprintf(stderr, "cannot read %s\n", path);
+    if (!file || !bytes || fseek(file, 0, SEEK_SET) != 0 || fread(bytes, 1, *n, file) != *n) {
+        perror(path);
         exit(1);
     }
     bytes[*n] = '\0';
