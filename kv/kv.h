@@ -1,11 +1,11 @@
 /* The KV store: keys and values of books on disk, memory-mapped for reading.
  *
- * A library of its own: it knows tokens, layers, heads and numbers, and nothing of models or engines. See kv/README.md for
- * the file layout and the invariants (KV-1, KV-2, ...), which code, tests and messages cite.
+ * A library of its own: it knows tokens, layers, heads and numbers, and nothing of models or engines. See kv/README.md
+ * for the file layout and the invariants (KV-1, KV-2, ...), which code, tests and messages cite.
  *
  * Words: a block is 64 consecutive tokens of one KV head in one layer: K [64][head_dim] then V [64][head_dim] in the KV
- * type. A book is one token sequence. Its blocks are its own from `base_tokens` on; those before belong to its parent book
- * (read-only), and so on. The frontier is the number of tokens for which every layer is stored. */
+ * type. A book is one token sequence. Its blocks are its own from `base_tokens` on; those before belong to its parent
+ * book (read-only), and so on. The frontier is the number of tokens for which every layer is stored. */
 #ifndef QUIRE_KV_KV_H
 #define QUIRE_KV_KV_H
 
@@ -42,8 +42,9 @@ quire_status kv_store_open(struct kv_store **out, const struct kv_store_options 
 /* Its books are closed before. NULL is fine. */
 void kv_store_close(struct kv_store *store);
 
-/* Why the last kv_book_open or kv_book_load_residual did not reuse a book that it could have: a sentence that names the book
- * and the damaged file. NULL where there is nothing to say. Valid until the next call on the store or one of its books. */
+/* Why the last kv_book_open or kv_book_load_residual did not reuse a book that it could have: a sentence that names the
+ * book and the damaged file. NULL where there is nothing to say. Valid until the next call on the store or one of its
+ * books. */
 const char *kv_store_notice(const struct kv_store *store);
 
 /* Bytes of one block. */
@@ -59,24 +60,23 @@ quire_status kv_store_free_bytes(const struct kv_store *store, uint64_t *out, qu
  * reused, in the way that leaves the least to compute:
  *  - a book that holds exactly this text and its logits is opened as it is, for reading: its frontier is n;
  *  - a book that ends inside this text and nobody writes is gone on with (this process becomes its one writer);
- *  - a book that goes another way after a common beginning, or is being written, becomes the parent of a new book, which
- *    starts at the last whole block of that beginning.
- * In the last two cases the frontier is below n, so that computing the rest gives the logits: a book that holds exactly this
- * text without its logits, or goes on behind it, serves as a parent up to the last whole block before token n - 1.
- * no_reuse: always a new book. Two writers that read the same text at once get a book each.
- * A damaged book is not reused and left alone; kv_store_notice tells.
- * Errors: USAGE (n), IO, NO_SPACE, NO_MEMORY. */
+ *  - a book that goes another way after a common beginning, or is being written, becomes the parent of a new book,
+ * which starts at the last whole block of that beginning. In the last two cases the frontier is below n, so that
+ * computing the rest gives the logits: a book that holds exactly this text without its logits, or goes on behind it,
+ * serves as a parent up to the last whole block before token n - 1. no_reuse: always a new book. Two writers that read
+ * the same text at once get a book each. A damaged book is not reused and left alone; kv_store_notice tells. Errors:
+ * USAGE (n), IO, NO_SPACE, NO_MEMORY. */
 quire_status kv_book_open(struct kv_book **out, struct kv_store *store, const int32_t *ids, size_t n, bool no_reuse,
                           quire_error *err);
 
-/* A temporary book that starts as a branch of `parent` (which must stay open) at its frontier, with room for n_more tokens.
- * The tokens behind the last whole block are copied. Errors: IO, NO_SPACE, NO_MEMORY, USAGE (too large). */
+/* A temporary book that starts as a branch of `parent` (which must stay open) at its frontier, with room for n_more
+ * tokens. The tokens behind the last whole block are copied. Errors: IO, NO_SPACE, NO_MEMORY, USAGE (too large). */
 quire_status kv_book_branch(struct kv_book **out, struct kv_book *parent, size_t n_more, quire_error *err);
 
 /* Closes; a temporary book's files vanish. NULL is fine. What was not committed is not kept. */
 void kv_book_close(struct kv_book *book);
 
-size_t kv_book_frontier(const struct kv_book *book);  /* tokens stored in every layer */
+size_t kv_book_frontier(const struct kv_book *book);    /* tokens stored in every layer */
 uint64_t kv_book_n_written(const struct kv_book *book); /* bytes written to files by this handle */
 
 /* Stores keys and values of tokens [first, first + n) of one layer. k and v are float32, one token's heads in a row:
@@ -91,17 +91,17 @@ quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, siz
 /* A block as it lies in the mapped file (or in memory, if unfinished), in the KV type. Rows from n_tokens on are
  * undefined. */
 struct kv_block {
-    const void *k; /* [64][head_dim] */
-    const void *v; /* [64][head_dim] */
+    const void *k;     /* [64][head_dim] */
+    const void *v;     /* [64][head_dim] */
     uint32_t n_tokens; /* rows that are stored: 64 but for the last block */
 };
 
-/* May be called from several threads at once, but not during kv_book_put on the same layer. `block` counts from the start
- * of the text; it must have been put. */
+/* May be called from several threads at once, but not during kv_book_put on the same layer. `block` counts from the
+ * start of the text; it must have been put. */
 struct kv_block kv_book_block(const struct kv_book *book, uint32_t layer, uint32_t head, size_t block);
 
-/* Residency. Prefetch asks the system to bring the blocks of a layer (all heads) into memory; release lets them leave it
- * (they are read again from the file when touched). Hints: they cannot fail. */
+/* Residency. Prefetch asks the system to bring the blocks of a layer (all heads) into memory; release lets them leave
+ * it (they are read again from the file when touched). Hints: they cannot fail. */
 void kv_book_prefetch_layer(const struct kv_book *book, uint32_t layer);
 void kv_book_release_layer(const struct kv_book *book, uint32_t layer);
 /* Release of one head's blocks [first_block, first_block + n_blocks). */
@@ -129,14 +129,15 @@ struct kv_flight {
     uint64_t kv_token;   /* tokens of `layer` that are stored: kv_book_put goes on from here */
 };
 
-/* Keeps a flight (residual: [span_end - span_first][d_model] float32, n_bytes in all) durably beside the frontier. ids: the
- * text, at least to span_end (n_ids >= span_end). What the layers hold now is part of it. Committing, or putting tokens
- * from the frontier on again, ends it. For temporary books there is nothing to keep: QUIRE_OK. Errors: as kv_book_commit. */
+/* Keeps a flight (residual: [span_end - span_first][d_model] float32, n_bytes in all) durably beside the frontier. ids:
+ * the text, at least to span_end (n_ids >= span_end). What the layers hold now is part of it. Committing, or putting
+ * tokens from the frontier on again, ends it. For temporary books there is nothing to keep: QUIRE_OK. Errors: as
+ * kv_book_commit. */
 quire_status kv_book_save_flight(struct kv_book *book, const int32_t *ids, size_t n_ids, const struct kv_flight *flight,
                                  const float *residual, size_t n_bytes, quire_error *err);
 
-/* The flight stored with this book, when its text is a beginning of the one that the book was opened for. *found tells. It
- * only looks: kv_book_load_residual takes the flight up, and a put from the frontier on drops it. */
+/* The flight stored with this book, when its text is a beginning of the one that the book was opened for. *found tells.
+ * It only looks: kv_book_load_residual takes the flight up, and a put from the frontier on drops it. */
 quire_status kv_book_flight(const struct kv_book *book, struct kv_flight *out, bool *found);
 
 /* Takes the flight up: fills in its residual stream, and kv_book_put goes on at its position. On failure the book stays

@@ -59,8 +59,9 @@ static quire_status open_tokens(struct kv_book *book, const char *folder, int fl
 static quire_status open_for_writing(struct kv_book *book, const char *folder, bool is_new, quire_error *err)
 {
     const struct kv_manifest *manifest = &book->manifest;
-    quire_status status = kv_part_init(&book->own, &book->store->geometry, manifest->id, folder,
-                                       manifest->base_tokens / KV_BLOCK_TOKENS, SIZE_MAX, manifest->capacity_blocks, err);
+    quire_status status =
+        kv_part_init(&book->own, &book->store->geometry, manifest->id, folder, manifest->base_tokens / KV_BLOCK_TOKENS,
+                     SIZE_MAX, manifest->capacity_blocks, err);
     if (status == QUIRE_OK)
         status = kv_staging_init(&book->staging, book->own.block_bytes, err);
     for (uint32_t i = 0; i < manifest->n_layers && status == QUIRE_OK; i++)
@@ -270,14 +271,15 @@ quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, siz
         return quire_fail(err, QUIRE_ERR_IO, "KV book '%s' cannot be gone on with after a failed sync (KV-7)",
                           book->own.folder);
     if (layer >= geometry->n_layers || stride < (size_t)geometry->n_heads * geometry->head_dim)
-        return quire_fail(err, QUIRE_ERR_USAGE, "KV for layer %u with stride %zu: the book has %u layers of %u x %u", layer,
-                          stride, geometry->n_layers, geometry->n_heads, geometry->head_dim);
+        return quire_fail(err, QUIRE_ERR_USAGE, "KV for layer %u with stride %zu: the book has %u layers of %u x %u",
+                          layer, stride, geometry->n_layers, geometry->n_heads, geometry->head_dim);
     struct kv_layer *state = &book->layers[layer];
     uint64_t room = kv_book_room(&book->manifest);
     if (first != state->n_tokens || first > room || n > room - first)
-        return quire_fail(err, QUIRE_ERR_USAGE,
-                          "KV of %zu tokens from token %zu on: layer %u goes on at token %llu, the book has room for %llu",
-                          n, first, layer, (unsigned long long)state->n_tokens, (unsigned long long)room);
+        return quire_fail(
+            err, QUIRE_ERR_USAGE,
+            "KV of %zu tokens from token %zu on: layer %u goes on at token %llu, the book has room for %llu", n, first,
+            layer, (unsigned long long)state->n_tokens, (unsigned long long)room);
     /* A flight that is not gone on with: its blocks are about to be overwritten (KV-1). */
     if ((book->manifest.flags & KV_HAS_FLIGHT) && !book->is_at_flight) {
         quire_status status = kv_book_drop_flight(book, err);

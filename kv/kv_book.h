@@ -17,9 +17,9 @@ struct kv_book {
     int lock_fd, tokens_fd; /* -1: temporary, or only read */
     bool is_stored;         /* has a folder, a manifest, a writer's lock */
     bool is_read_only;
-    bool is_broken;         /* a sync failed: what is on the disk is not known (KV-7) */
-    bool is_at_flight;      /* the layers hold at least the manifest's flight, and its text is this book's */
-    float *logits;          /* after the frontier; NULL: not known */
+    bool is_broken;    /* a sync failed: what is on the disk is not known (KV-7) */
+    bool is_at_flight; /* the layers hold at least the manifest's flight, and its text is this book's */
+    float *logits;     /* after the frontier; NULL: not known */
     size_t n_logits;
     uint64_t n_written;
 };
@@ -33,17 +33,18 @@ struct kv_origin {
     struct kv_parents parents;
 };
 
-/* A new book with room for n_tokens of text. Takes origin->parents over, also on failure. Errors: IO, NO_SPACE, NO_MEMORY,
- * USAGE (too large). */
+/* A new book with room for n_tokens of text. Takes origin->parents over, also on failure. Errors: IO, NO_SPACE,
+ * NO_MEMORY, USAGE (too large). */
 quire_status kv_book_make(struct kv_book **out, struct kv_store *store, bool is_stored, size_t n_tokens,
                           struct kv_origin *origin, quire_error *err);
 
-/* Opens the stored book of this manifest: to read it, or as its writer. Errors: BUSY (another writes), MISMATCH (it is no
- * longer at that manifest), FORMAT, IO, NO_MEMORY. */
+/* Opens the stored book of this manifest: to read it, or as its writer. Errors: BUSY (another writes), MISMATCH (it is
+ * no longer at that manifest), FORMAT, IO, NO_MEMORY. */
 quire_status kv_book_resume(struct kv_book **out, struct kv_store *store, const struct kv_manifest *manifest,
                             bool is_writer, quire_error *err);
 
-/* Sets the layers to what a side file (the tail, or the flight) holds; all or nothing. Errors: FORMAT, IO, NO_MEMORY. */
+/* Sets the layers to what a side file (the tail, or the flight) holds; all or nothing. Errors: FORMAT, IO, NO_MEMORY.
+ */
 quire_status kv_book_restore(struct kv_book *book, enum kv_side kind, quire_error *err);
 
 /* Replaces the manifest by one without its flight. Errors: as kv_book_commit. */

@@ -32,7 +32,8 @@ static quire_status write_tokens(struct kv_book *book, const int32_t *ids, size_
 }
 
 /* The unfinished blocks of the text [0, n_tokens), or of what each layer holds where n_tokens is 0. */
-static quire_status write_open_blocks(struct kv_book *book, struct kv_side_file *file, size_t n_tokens, quire_error *err)
+static quire_status write_open_blocks(struct kv_book *book, struct kv_side_file *file, size_t n_tokens,
+                                      quire_error *err)
 {
     quire_status status = QUIRE_OK;
     for (uint32_t i = 0; i < book->own.geometry.n_layers && status == QUIRE_OK; i++) {
@@ -137,10 +138,11 @@ static quire_status check_commit(const struct kv_book *book, const int32_t *ids,
     if (book->is_read_only)
         return quire_fail(err, QUIRE_ERR_USAGE, "this KV book was opened to be read: it cannot be committed");
     if (book->is_broken)
-        return quire_fail(err, QUIRE_ERR_IO,
-                          "KV book '%s' is not committed: an earlier sync failed, and what reached the disk is not known; "
-                          "open it again to go on from its last frontier (KV-7)",
-                          book->own.folder);
+        return quire_fail(
+            err, QUIRE_ERR_IO,
+            "KV book '%s' is not committed: an earlier sync failed, and what reached the disk is not known; "
+            "open it again to go on from its last frontier (KV-7)",
+            book->own.folder);
     if (n_ids < manifest->frontier)
         return quire_fail(err, QUIRE_ERR_USAGE, "a commit of %zu tokens is behind the book's frontier, %llu", n_ids,
                           (unsigned long long)manifest->frontier);

@@ -27,7 +27,8 @@ void kv_convert_rows(void *out, const float *in, size_t n_rows, size_t head_dim,
 
 enum { LANES = 8, SLICE = 64 };
 
-/* Adds the squares of row[0..n) to sums[i % LANES]. Separate sums let the compiler use vectors without reordering any. */
+/* Adds the squares of row[0..n) to sums[i % LANES]. Separate sums let the compiler use vectors without reordering any.
+ */
 static void add_squares(double sums[LANES], const float *row, size_t n)
 {
     size_t i = 0;
@@ -65,6 +66,7 @@ float kv_key_norm_max(const void *keys, size_t n_rows, size_t head_dim, quire_dt
             return INFINITY;
         max = sum > max ? sum : max;
     }
-    /* Rounding in double is far below half a unit of float, so one step up from the nearest float is above the truth. */
+    /* Rounding in double is far below half a unit of float, so one step up from the nearest float is above the truth.
+     */
     return max > 0 ? nextafterf((float)sqrt(max), INFINITY) : 0;
 }

@@ -16,8 +16,8 @@ enum {
 /* folder/name, name being printf-like. */
 void kv_path(char path[KV_PATH_SIZE], const char *folder, const char *name, ...) QUIRE_PRINTF(3, 4);
 
-/* flags as for open, with mode 0600 and close-on-exec. *is_missing (may be NULL) tells whether the reason of a failure is
- * that there is no such file. Errors: IO, NO_SPACE. */
+/* flags as for open, with mode 0600 and close-on-exec. *is_missing (may be NULL) tells whether the reason of a failure
+ * is that there is no such file. Errors: IO, NO_SPACE. */
 quire_status kv_file_open(int *fd, const char *path, int flags, bool *is_missing, quire_error *err);
 
 /* A file without a name in `folder`: it vanishes with its last descriptor. Errors: IO, NO_SPACE. */
@@ -37,8 +37,8 @@ quire_status kv_folder_sync(const char *folder, quire_error *err);
 quire_status kv_file_map(const unsigned char **data, int fd, uint64_t n_bytes, const char *path, quire_error *err);
 void kv_file_unmap(const unsigned char *data, uint64_t n_bytes);
 
-/* folder/name holds the bytes, durably, or what it held before, whenever the power fails. Errors: IO, NO_SPACE; *is_unsure
- * (may be NULL) tells that the new file is in place, but perhaps not durably. */
+/* folder/name holds the bytes, durably, or what it held before, whenever the power fails. Errors: IO, NO_SPACE;
+ * *is_unsure (may be NULL) tells that the new file is in place, but perhaps not durably. */
 quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,
                              quire_error *err);
 

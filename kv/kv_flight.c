@@ -1,4 +1,5 @@
-/* What a book goes on from: the unfinished blocks at its frontier, or those of a span in flight and its residual stream. */
+/* What a book goes on from: the unfinished blocks at its frontier, or those of a span in flight and its residual
+ * stream. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -19,7 +19,8 @@ quire_status kv_geometry_check(const struct kv_geometry *geometry, quire_error *
         return quire_fail(err, QUIRE_ERR_USAGE, "KV store for heads of %u channels: expected 1 to %d",
                           geometry->head_dim, KV_HEAD_DIM_MAX);
     if (geometry->type != QUIRE_DTYPE_F32 && geometry->type != QUIRE_DTYPE_F16 && geometry->type != QUIRE_DTYPE_BF16)
-        return quire_fail(err, QUIRE_ERR_USAGE, "keys and values cannot be stored as type %d: expected f32, f16 or bf16",
+        return quire_fail(err, QUIRE_ERR_USAGE,
+                          "keys and values cannot be stored as type %d: expected f32, f16 or bf16",
                           (int)geometry->type);
     return QUIRE_OK;
 }

@@ -22,7 +22,7 @@ enum {
 enum kv_side {
     KV_SIDE_TAIL,     /* the block at the frontier, where that is inside one: [layer][head] block */
     KV_SIDE_LOGITS,   /* float32 after the last token */
-    KV_SIDE_FLIGHT,   /* tokens stored per layer: uint64 [layer]; then, of each layer that is inside a block: [head] block */
+    KV_SIDE_FLIGHT,   /* tokens per layer: uint64 [layer]; then, of each layer that is inside a block, [head] block */
     KV_SIDE_RESIDUAL, /* float32 residual stream of the span in flight */
     KV_SIDE_COUNT
 };
@@ -70,10 +70,10 @@ struct kv_token_record {
 };
 _Static_assert(sizeof(struct kv_token_record) == 264, "a token record has no padding");
 
-/* A summary file: [head][capacity] of these; behind them room for [head][capacity] boxes, the minimum and the maximum of
- * each key channel in the KV type, which version 1 leaves as a hole. */
+/* A summary file: [head][capacity] of these; behind them room for [head][capacity] boxes, the minimum and the maximum
+ * of each key channel in the KV type, which version 1 leaves as a hole. */
 struct kv_summary {
-    uint64_t checksum; /* XXH3 of the block */
+    uint64_t checksum;  /* XXH3 of the block */
     float key_norm_max; /* no key of the block is longer (L2); infinity where a key is no number */
     uint32_t flags;     /* 0; for boxes */
 };

@@ -72,13 +72,14 @@ quire_status kv_layer_need_open(struct kv_layer *layer, const struct kv_part *pa
 
 /* What one put brings to one head. */
 struct rows {
-    size_t first, n; /* tokens of the text */
+    size_t first, n;    /* tokens of the text */
     const float *k, *v; /* of token `first`, this head */
     size_t stride;
 };
 
 /* Rows of tokens [from, to), which lie in one block, into that block. */
-static void fill(unsigned char *block, const struct kv_geometry *geometry, const struct rows *rows, size_t from, size_t to)
+static void fill(unsigned char *block, const struct kv_geometry *geometry, const struct rows *rows, size_t from,
+                 size_t to)
 {
     size_t row_bytes = kv_row_bytes(geometry), first_row = from % KV_BLOCK_TOKENS;
     size_t offset = (from - rows->first) * rows->stride;
@@ -106,8 +107,7 @@ static void summarize(struct kv_staging *staging, const struct kv_part *part, si
         const unsigned char *block = staging->blocks + i * part->block_bytes;
         staging->summaries[i] = (struct kv_summary){
             .checksum = hash64(block, part->block_bytes),
-            .key_norm_max =
-                kv_key_norm_max(block, KV_BLOCK_TOKENS, part->geometry.head_dim, part->geometry.type)};
+            .key_norm_max = kv_key_norm_max(block, KV_BLOCK_TOKENS, part->geometry.head_dim, part->geometry.type)};
     }
 }
 
@@ -133,7 +133,8 @@ static quire_status seal_blocks(struct kv_layer *layer, const struct kv_part *pa
         if (layer->summary_fd < 0)
             continue;
         summarize(staging, part, n_blocks);
-        status = sys_write_all(layer->summary_fd, staging->summaries, n_summary_bytes, summary_offset, summary_path, err);
+        status =
+            sys_write_all(layer->summary_fd, staging->summaries, n_summary_bytes, summary_offset, summary_path, err);
         if (status != QUIRE_OK)
             return status;
         *n_written += n_summary_bytes;
@@ -141,12 +142,14 @@ static quire_status seal_blocks(struct kv_layer *layer, const struct kv_part *pa
     return QUIRE_OK;
 }
 
-quire_status kv_layer_put(struct kv_layer *layer, const struct kv_part *part, uint32_t index, struct kv_staging *staging,
-                          size_t n, const float *k, const float *v, size_t stride, uint64_t *n_written, quire_error *err)
+quire_status kv_layer_put(struct kv_layer *layer, const struct kv_part *part, uint32_t index,
+                          struct kv_staging *staging, size_t n, const float *k, const float *v, size_t stride,
+                          uint64_t *n_written, quire_error *err)
 {
     size_t first = layer->n_tokens, end = first + n, head_dim = part->geometry.head_dim;
     quire_status status = end % KV_BLOCK_TOKENS ? kv_layer_need_open(layer, part, err) : QUIRE_OK;
-    /* First what may fail, for every head; then the open blocks, where the rows of an old block give way to a new one's. */
+    /* First what may fail, for every head; then the open blocks, where the rows of an old block give way to a new
+     * one's. */
     if (status == QUIRE_OK && first / KV_BLOCK_TOKENS < end / KV_BLOCK_TOKENS) {
         layer->is_dirty = true;
         for (uint32_t h = 0; h < part->geometry.n_heads && status == QUIRE_OK; h++) {

@@ -63,7 +63,8 @@ static void list_book(void *context, const char *name)
     uint64_t id = kv_store_book_id(name);
     if (id == 0 || list->status != QUIRE_OK)
         return;
-    list->status = mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
+    list->status =
+        mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
     if (list->status == QUIRE_OK)
         list->ids[list->n++] = id;
 }

@@ -1,5 +1,5 @@
-/* Opening a book for a text: try the best use of what the store holds, and the next best where it turns out that the book
- * is damaged or somebody else's. */
+/* Opening a book for a text: try the best use of what the store holds, and the next best where it turns out that the
+ * book is damaged or somebody else's. */
 #include "base/mem.h"
 #include "kv/kv_book.h"
 #include "kv/kv_lookup.h"
@@ -26,7 +26,8 @@ static quire_status open_branch(struct kv_book **out, struct kv_store *store, co
     return kv_book_make(out, store, true, n, &origin, err);
 }
 
-/* What a failure says about the candidate: each call narrows its use, or finds it at a new manifest, so that trying ends. */
+/* What a failure says about the candidate: each call narrows its use, or finds it at a new manifest, so that trying
+ * ends. */
 static quire_status reconsider(struct kv_candidate *candidate, enum kv_use use, struct kv_store *store,
                                const int32_t *ids, size_t n, const quire_error *why)
 {

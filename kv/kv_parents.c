@@ -8,7 +8,8 @@
 
 /* Opens one parent as the next part, and says in *manifest what it is. */
 static quire_status open_parent(struct kv_parents *parents, const struct kv_store *store, uint64_t id,
-                                uint64_t base_tokens, uint64_t base_hash, struct kv_manifest *manifest, quire_error *err)
+                                uint64_t base_tokens, uint64_t base_hash, struct kv_manifest *manifest,
+                                quire_error *err)
 {
     char folder[KV_PATH_SIZE], tokens_path[KV_PATH_SIZE];
     bool is_other = false;
@@ -31,8 +32,8 @@ static quire_status open_parent(struct kv_parents *parents, const struct kv_stor
     return status == QUIRE_OK ? kv_part_map(part, err) : status;
 }
 
-quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *store, uint64_t id, uint64_t base_tokens,
-                             uint64_t base_hash, quire_error *err)
+quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *store, uint64_t id,
+                             uint64_t base_tokens, uint64_t base_hash, quire_error *err)
 {
     struct kv_parents opened = {0};
     size_t capacity = 0;
@@ -40,7 +41,8 @@ quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *
     /* Bases fall from parent to parent, so that the loop ends also in a store where books point at each other. */
     while (id != 0 && status == QUIRE_OK) {
         struct kv_manifest manifest;
-        status = mem_reserve((void **)&opened.parts, &capacity, opened.n + 1, sizeof *opened.parts, "parent books", err);
+        status =
+            mem_reserve((void **)&opened.parts, &capacity, opened.n + 1, sizeof *opened.parts, "parent books", err);
         if (status == QUIRE_OK)
             status = open_parent(&opened, store, id, base_tokens, base_hash, &manifest, err);
         if (status == QUIRE_OK) {

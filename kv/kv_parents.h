@@ -12,8 +12,8 @@ struct kv_parents {
 
 /* Opens the book `id`, whose chain after base_tokens must be base_hash, and those above it, for the blocks before
  * base_tokens. id 0: none. Errors: FORMAT (a parent is missing or damaged: named), IO, NO_MEMORY. */
-quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *store, uint64_t id, uint64_t base_tokens,
-                             uint64_t base_hash, quire_error *err);
+quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *store, uint64_t id,
+                             uint64_t base_tokens, uint64_t base_hash, quire_error *err);
 
 /* What a branch of an open book reads: `own`, that book's part, up to block `end`, and its parents. All is borrowed. */
 quire_status kv_parents_borrow(struct kv_parents *parents, const struct kv_part *own, const struct kv_parents *above,

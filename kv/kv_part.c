@@ -10,8 +10,9 @@
 #include "base/mem.h"
 #include "kv/kv_format.h"
 
-quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id, const char *folder,
-                          size_t first_block, size_t end_block, size_t capacity_blocks, quire_error *err)
+quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id,
+                          const char *folder, size_t first_block, size_t end_block, size_t capacity_blocks,
+                          quire_error *err)
 {
     *part = (struct kv_part){.geometry = *geometry,
                              .block_bytes = kv_block_bytes(geometry),
@@ -19,8 +20,7 @@ quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geomet
                              .first_block = first_block,
                              .end_block = end_block,
                              .book_id = book_id};
-    quire_status status =
-        kv_layer_file_bytes(&part->layer_bytes, &part->summary_bytes, geometry, capacity_blocks, err);
+    quire_status status = kv_layer_file_bytes(&part->layer_bytes, &part->summary_bytes, geometry, capacity_blocks, err);
     if (status != QUIRE_OK)
         return status;
     part->folder = mem_strdup(folder, err);
@@ -123,10 +123,11 @@ static quire_status verify_head(const struct kv_part *part, uint32_t layer, uint
 {
     for (size_t b = part->first_block; b < end; b++)
         if (hash64(kv_part_block(part, layer, head, b), part->block_bytes) != summaries[b - part->first_block].checksum)
-            return quire_fail(err, QUIRE_ERR_FORMAT,
-                              "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
-                              "summary (KV-6)",
-                              (unsigned long long)part->book_id, layer, head, b);
+            return quire_fail(
+                err, QUIRE_ERR_FORMAT,
+                "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                "summary (KV-6)",
+                (unsigned long long)part->book_id, layer, head, b);
     return QUIRE_OK;
 }
 

@@ -20,8 +20,9 @@ struct kv_part {
 };
 
 /* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */
-quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id, const char *folder,
-                          size_t first_block, size_t end_block, size_t capacity_blocks, quire_error *err);
+quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id,
+                          const char *folder, size_t first_block, size_t end_block, size_t capacity_blocks,
+                          quire_error *err);
 void kv_part_release(struct kv_part *part);
 
 /* The name of a layer's file, for opening and for messages. kind: "layer" or "summary". */
@@ -41,7 +42,8 @@ static inline uint64_t kv_part_offset(const struct kv_part *part, uint32_t head,
     return (head * (uint64_t)part->capacity_blocks + (block - part->first_block)) * part->block_bytes;
 }
 
-static inline const unsigned char *kv_part_block(const struct kv_part *part, uint32_t layer, uint32_t head, size_t block)
+static inline const unsigned char *kv_part_block(const struct kv_part *part, uint32_t layer, uint32_t head,
+                                                 size_t block)
 {
     return part->layers[layer] + kv_part_offset(part, head, block);
 }

@@ -46,8 +46,9 @@ static quire_status read_manifest(struct kv_manifest *out, const struct kv_store
     if (status == QUIRE_OK)
         status = kv_manifest_check(&manifest, n_bytes, path, err);
     if (status == QUIRE_OK && manifest.id != id)
-        status = quire_fail(err, QUIRE_ERR_FORMAT,
-                            "'%s' is that of book %016" PRIx64 ": the folder was renamed or mixed up", path, manifest.id);
+        status =
+            quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is that of book %016" PRIx64 ": the folder was renamed or mixed up",
+                       path, manifest.id);
     if (status == QUIRE_OK)
         *out = manifest;
     return status;
@@ -121,9 +122,9 @@ const char *kv_store_notice(const struct kv_store *store)
     return store->notice.status == QUIRE_OK ? NULL : store->notice.message;
 }
 
-/* Takes away what a writer that was killed left behind: its whole book where that has no manifest yet, else the files that
- * the manifest does not name. Both are looked for without the book's lock and decided under it: holding the lock of a sound
- * book even for a moment would make a writer that comes by take it for busy. */
+/* Takes away what a writer that was killed left behind: its whole book where that has no manifest yet, else the files
+ * that the manifest does not name. Both are looked for without the book's lock and decided under it: holding the lock
+ * of a sound book even for a moment would make a writer that comes by take it for busy. */
 static void sweep_book(void *context, const char *name)
 {
     const struct kv_store *store = context;
@@ -161,13 +162,14 @@ static quire_status check_store_file(const struct kv_store *store, quire_error *
     if (status != QUIRE_OK)
         return status;
     if (sscanf(text, store_file_format, &version) != 1)
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not that of a KV store: choose another folder for the store",
-                            path);
+        status = quire_fail(err, QUIRE_ERR_FORMAT,
+                            "'%s' is not that of a KV store: choose another folder for the store", path);
     else if (version != KV_FORMAT_VERSION)
-        status = quire_fail(err, QUIRE_ERR_MISMATCH,
-                            "KV store '%s' has format version %u, this build reads version %d: use the Quire that made it, "
-                            "or another folder",
-                            store->path, version, KV_FORMAT_VERSION);
+        status =
+            quire_fail(err, QUIRE_ERR_MISMATCH,
+                       "KV store '%s' has format version %u, this build reads version %d: use the Quire that made it, "
+                       "or another folder",
+                       store->path, version, KV_FORMAT_VERSION);
     free(text);
     return status;
 }
@@ -214,8 +216,9 @@ static quire_status check_options(const struct kv_store_options *opts, const cha
         return quire_fail(err, QUIRE_ERR_USAGE, "the KV store's folder must have 1 to %zu bytes, found %zu",
                           KV_FOLDER_MAX - sizeof "/books", strlen(opts->path));
     if (strlen(spill) > KV_FOLDER_MAX)
-        return quire_fail(err, QUIRE_ERR_USAGE, "the folder for temporary files has a name of %zu bytes, at most %d work",
-                          strlen(spill), KV_FOLDER_MAX);
+        return quire_fail(err, QUIRE_ERR_USAGE,
+                          "the folder for temporary files has a name of %zu bytes, at most %d work", strlen(spill),
+                          KV_FOLDER_MAX);
     return kv_geometry_check(&opts->geometry, err);
 }
 

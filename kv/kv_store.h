@@ -8,9 +8,9 @@
 struct kv_store {
     struct kv_geometry geometry;
     char identity[KV_IDENTITY_SIZE];
-    uint64_t seed;    /* kv_identity_hash */
-    char *path;       /* NULL: temporary books only */
-    char *books_path; /* path/books */
+    uint64_t seed;        /* kv_identity_hash */
+    char *path;           /* NULL: temporary books only */
+    char *books_path;     /* path/books */
     char *temporary_path; /* where temporary books go */
     quire_error notice;
 };
@@ -21,8 +21,9 @@ void kv_store_book_folder(char path[KV_PATH_SIZE], const struct kv_store *store,
 /* "0123456789abcdef" to a book's id; 0 where the name is no book's. */
 uint64_t kv_store_book_id(const char *name);
 
-/* Reads and checks a book's manifest, which must be of this store's geometry and identity. *is_other tells that the book
- * is sound and of another, or has no manifest: then the failure is none to speak of. Errors: FORMAT, MISMATCH, IO. */
+/* Reads and checks a book's manifest, which must be of this store's geometry and identity. *is_other tells that the
+ * book is sound and of another, or has no manifest: then the failure is none to speak of. Errors: FORMAT, MISMATCH, IO.
+ */
 quire_status kv_store_manifest(struct kv_manifest *out, const struct kv_store *store, uint64_t id, bool *is_other,
                                quire_error *err);
 

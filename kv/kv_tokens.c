@@ -71,8 +71,8 @@ quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed
         }
     }
     if (chain != hash)
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged: its %zu tokens are not those of the manifest", path,
-                            n_stored);
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged: its %zu tokens are not those of the manifest",
+                            path, n_stored);
     else
         *n_common = common;
 out:

@@ -9,8 +9,8 @@
 quire_status kv_tokens_write(int fd, const char *path, uint64_t seed, const int32_t *ids, size_t first, size_t n,
                              uint64_t *n_written, quire_error *err);
 
-/* Checks the first n_stored ids of the file against the chain (`hash` is expected after them) and counts how many of them
- * are the first of ids[0..n). Errors: FORMAT (damaged, cut short), IO. */
+/* Checks the first n_stored ids of the file against the chain (`hash` is expected after them) and counts how many of
+ * them are the first of ids[0..n). Errors: FORMAT (damaged, cut short), IO. */
 quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
                                const int32_t *ids, size_t n, quire_error *err);
 

@@ -25,9 +25,9 @@ quire_status added_insert(struct added *added, const uint8_t *bytes, size_t n, i
 {
     void *nodes = added->nodes;
     size_t need = size_max(added->n_nodes, 1) + n;
-    quire_status status = need > UINT32_MAX
-                              ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "the added tokens have too many bytes in all")
-                              : mem_reserve(&nodes, &added->capacity, need, sizeof added->nodes[0], "added tokens", err);
+    quire_status status =
+        need > UINT32_MAX ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "the added tokens have too many bytes in all")
+                          : mem_reserve(&nodes, &added->capacity, need, sizeof added->nodes[0], "added tokens", err);
     added->nodes = nodes;
     if (status != QUIRE_OK)
         return status;
@@ -50,7 +50,8 @@ void added_release(struct added *added)
     *added = (struct added){0};
 }
 
-/* The length of the longest token at the start of text, 0: none. *is_open: the text ended where a longer one may go on. */
+/* The length of the longest token at the start of text, 0: none. *is_open: the text ended where a longer one may go on.
+ */
 static size_t match(const struct added *added, const uint8_t *text, size_t n, int32_t *id, bool *is_open)
 {
     size_t length = 0, depth = 1;
@@ -70,8 +71,8 @@ static size_t match(const struct added *added, const uint8_t *text, size_t n, in
     return length;
 }
 
-/* Looks for tokens that start below `limit` and gives what is certain. *n_done: where the undecided rest starts; at limit
- * or behind it where there is none. */
+/* Looks for tokens that start below `limit` and gives what is certain. *n_done: where the undecided rest starts; at
+ * limit or behind it where there is none. */
 static quire_status scan(const struct added *added, const uint8_t *text, size_t n, size_t limit, bool is_end,
                          const struct sink *sink, size_t *n_done, quire_error *err)
 {

@@ -1,5 +1,5 @@
-/* Added tokens: literal strings that become one token wherever they stand in a text, found leftmost first and the longest
- * of those that start at one place, as HuggingFace `tokenizers` does. */
+/* Added tokens: literal strings that become one token wherever they stand in a text, found leftmost first and the
+ * longest of those that start at one place, as HuggingFace `tokenizers` does. */
 #ifndef QUIRE_TOKENIZER_ADDED_H
 #define QUIRE_TOKENIZER_ADDED_H
 
@@ -25,7 +25,8 @@ struct added {
     size_t longest;      /* in bytes */
 };
 
-/* n: 1 to ADDED_MAX_BYTES; bytes are valid UTF-8. Where two tokens are spelt alike the first stays. Errors: NO_MEMORY. */
+/* n: 1 to ADDED_MAX_BYTES; bytes are valid UTF-8. Where two tokens are spelt alike the first stays. Errors: NO_MEMORY.
+ */
 quire_status added_insert(struct added *added, const uint8_t *bytes, size_t n, int32_t id, quire_error *err);
 void added_release(struct added *added);
 

@@ -2,23 +2,23 @@
  * falls on another's place takes it. The rest goes through a linked list of symbols and a heap of pairs. Pairs that are
  * gone stay in the heap and are known by their rank, which is no longer that of the pair at their position.
  *
- * Long words are joined window by window, which keeps the list and the heap in the cache and memory small. That is exact,
- * for any merges, because of this: a list of tokens is the encoding of a text if and only if each two neighbours are the
- * encoding of what they spell together. (Merges are picked by rank, then from left to right. Look at the first one that
- * would cross the boundary of two neighbours: until then what happened within the two is what happens when they stand
- * alone, so it would cross there as well. And a boundary that stays is never crossed, so either side of it is joined as if
- * it stood alone.) So two windows may be put together when the later starts at a token of the earlier and its first token
- * is that very one. It almost always is, some hundred bytes before the earlier window's end; if not, larger windows are
- * tried, up to one that holds the whole word. */
+ * Long words are joined window by window, which keeps the list and the heap in the cache and memory small. That is
+ * exact, for any merges, because of this: a list of tokens is the encoding of a text if and only if each two neighbours
+ * are the encoding of what they spell together. (Merges are picked by rank, then from left to right. Look at the first
+ * one that would cross the boundary of two neighbours: until then what happened within the two is what happens when
+ * they stand alone, so it would cross there as well. And a boundary that stays is never crossed, so either side of it
+ * is joined as if it stood alone.) So two windows may be put together when the later starts at a token of the earlier
+ * and its first token is that very one. It almost always is, some hundred bytes before the earlier window's end; if
+ * not, larger windows are tried, up to one that holds the whole word. */
 #include "bpe.h"
 
 #include "base/hash.h"
 
-#define N_CACHED (1u << 15)
+#define N_CACHED     (1u << 15)
 #define CACHED_BYTES 30
-#define CACHED_IDS 8
+#define CACHED_IDS   8
 #define WINDOW_BYTES 4096
-#define NO_SYMBOL UINT32_MAX
+#define NO_SYMBOL    UINT32_MAX
 
 struct bpe_symbol {
     int32_t id; /* -1: joined to the one before it */
@@ -77,25 +77,20 @@ static void push(struct bpe *bpe, uint64_t value)
     bpe->queue[at] = value;
 }
 
-/* The merge of the symbol at `left` and the one behind it, or NULL. */
-static const struct merge *pair_merge(const struct bpe *bpe, uint32_t left)
+/* The rank of the merge of the symbol at `left` and the one behind it, or MERGE_NONE. */
+static uint32_t pair_rank(const struct bpe *bpe, uint32_t left)
 {
     const struct bpe_symbol *symbol = &bpe->symbols[left];
     if (symbol->id < 0 || symbol->next == NO_SYMBOL)
-        return NULL;
-    return vocab_merge(bpe->vocab, symbol->id, bpe->symbols[symbol->next].id);
-}
-
-static uint64_t queued(const struct merge *merge, uint32_t left)
-{
-    return (uint64_t)merge->rank << 32 | left;
+        return MERGE_NONE;
+    return vocab_merge_rank(bpe->vocab, symbol->id, bpe->symbols[symbol->next].id);
 }
 
 static void push_pair(struct bpe *bpe, uint32_t left)
 {
-    const struct merge *merge = pair_merge(bpe, left);
-    if (merge)
-        push(bpe, queued(merge, left));
+    uint32_t rank = pair_rank(bpe, left);
+    if (rank != MERGE_NONE)
+        push(bpe, (uint64_t)rank << 32 | left);
 }
 
 /* Every merge takes one pair out of the queue and puts in two at most, so n bytes never have 2 n in it. */
@@ -121,9 +116,9 @@ static void start(struct bpe *bpe, const uint8_t *word, uint32_t n)
     bpe->symbols[n - 1].next = NO_SYMBOL;
     bpe->n_queue = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const struct merge *merge = pair_merge(bpe, i);
-        if (merge)
-            bpe->queue[bpe->n_queue++] = queued(merge, i);
+        uint32_t rank = pair_rank(bpe, i);
+        if (rank != MERGE_NONE)
+            bpe->queue[bpe->n_queue++] = (uint64_t)rank << 32 | i;
     }
     for (size_t i = bpe->n_queue / 2; i-- > 0;)
         sift_down(bpe->queue, bpe->n_queue, i, bpe->queue[i]);
@@ -133,13 +128,12 @@ static void join_all(struct bpe *bpe)
 {
     while (bpe->n_queue > 0) {
         uint64_t top = pop(bpe);
-        uint32_t left = (uint32_t)top;
-        const struct merge *merge = pair_merge(bpe, left);
-        if (!merge || merge->rank != top >> 32)
+        uint32_t left = (uint32_t)top, rank = (uint32_t)(top >> 32);
+        if (pair_rank(bpe, left) != rank)
             continue;
         struct bpe_symbol *symbol = &bpe->symbols[left];
         struct bpe_symbol *joined = &bpe->symbols[symbol->next];
-        symbol->id = merge->product;
+        symbol->id = bpe->vocab->products[rank];
         symbol->next = joined->next;
         joined->id = -1;
         if (symbol->next != NO_SYMBOL)
@@ -161,7 +155,8 @@ static quire_status join(struct bpe *bpe, const uint8_t *bytes, size_t n, quire_
     return status;
 }
 
-/* Appends the ids of the tokens that end at or before `limit`. *rest: where the next token starts; n where none does. */
+/* Appends the ids of the tokens that end at or before `limit`. *rest: where the next token starts; n where none does.
+ */
 static quire_status give_ids(const struct bpe *bpe, size_t n, size_t limit, size_t *rest, struct id_list *out,
                              quire_error *err)
 {

@@ -1,15 +1,15 @@
-/* Text is cut into pieces: a boundary character and the characters behind it that are none (see unicode.h). A piece of one
- * character is its own form; only longer ones are decomposed, ordered and composed. */
+/* Text is cut into pieces: a boundary character and the characters behind it that are none (see unicode.h). A piece of
+ * one character is its own form; only longer ones are decomposed, ordered and composed. */
 #include "nfc.h"
 
 #include <utf8proc.h>
 
-#include "unicode.h"
 #include "code_point.h"
+#include "unicode.h"
 
-#define MAX_DECOMPOSITION 16 /* a code point's; Unicode's longest canonical one has 4 */
-#define SHORT_RUN 16         /* marks that are ordered by insertion */
-#define N_CLASSES 256        /* combining classes */
+#define MAX_DECOMPOSITION 16  /* a code point's; Unicode's longest canonical one has 4 */
+#define SHORT_RUN         16  /* marks that are ordered by insertion */
+#define N_CLASSES         256 /* combining classes */
 
 void nfc_init(struct nfc *nfc, const uint8_t *unicode)
 {
@@ -98,8 +98,9 @@ static quire_status decompose(struct nfc *nfc, const uint8_t *text, size_t n, si
         utf8proc_ssize_t n_parts = utf8proc_decompose_char(point, nfc->points + n_done, MAX_DECOMPOSITION,
                                                            UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary_class);
         if (n_parts < 1 || n_parts > MAX_DECOMPOSITION)
-            return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "utf8proc decomposes U+%04X into %zd characters, at most %d "
-                              "were expected", (unsigned)point, (ssize_t)n_parts, MAX_DECOMPOSITION);
+            return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                              "utf8proc decomposes U+%04X into %zd characters, at most %d were expected",
+                              (unsigned)point, (ssize_t)n_parts, MAX_DECOMPOSITION);
         n_done += (size_t)n_parts;
     }
     *n_points = n_done;
@@ -114,8 +115,8 @@ static quire_status compose(struct nfc *nfc, const uint8_t *text, size_t n, cons
         status = order(nfc, n_points, err);
     if (status != QUIRE_OK)
         return status;
-    n_points = (size_t)utf8proc_normalize_utf32(nfc->points, (utf8proc_ssize_t)n_points,
-                                                UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    n_points =
+        (size_t)utf8proc_normalize_utf32(nfc->points, (utf8proc_ssize_t)n_points, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     nfc->out.n = 0;
     status = buffer_reserve(&nfc->out, 4 * n_points, err);
     if (status != QUIRE_OK)

@@ -1,7 +1,7 @@
 #include "pretokenize.h"
 
-#include "unicode.h"
 #include "code_point.h"
+#include "unicode.h"
 
 void pretokenizer_init(struct pretokenizer *p, const uint8_t *unicode)
 {

@@ -12,7 +12,7 @@
 #include "vocab_source.h"
 
 #define MAX_JSON_BYTES ((size_t)256 << 20)
-#define END_OF_TEXT "<|endoftext|>"
+#define END_OF_TEXT    "<|endoftext|>"
 
 /* --- added tokens ------------------------------------------------------------------------------------------------- */
 
@@ -45,8 +45,9 @@ static quire_status add_searches(struct quire_tokenizer *tokenizer, int32_t id, 
     struct buffer text = {0};
     quire_status status = searched_text(tokenizer, token, &text, err);
     if (status == QUIRE_OK && text.n > ADDED_MAX_BYTES)
-        status = quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s': the added token %d has %zu bytes, this build takes "
-                            "%d at most", tokenizer->vocab.path, id, text.n, ADDED_MAX_BYTES);
+        status = quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                            "tokenizer '%s': the added token %d has %zu bytes, this build takes %d at most",
+                            tokenizer->vocab.path, id, text.n, ADDED_MAX_BYTES);
     if (status == QUIRE_OK)
         status = added_insert(&tokenizer->added[1][stage], text.bytes, text.n, id, err);
     if (status == QUIRE_OK && !(token->flags & TOKEN_SPECIAL))
@@ -56,12 +57,6 @@ static quire_status add_searches(struct quire_tokenizer *tokenizer, int32_t id, 
 }
 
 /* --- the fingerprint ---------------------------------------------------------------------------------------------- */
-
-static int compare_ranks(const void *a, const void *b)
-{
-    const struct merge *left = a, *right = b;
-    return (left->rank > right->rank) - (left->rank < right->rank);
-}
 
 static void hash_token(hash_state *state, const struct vocab *vocab, uint32_t id)
 {
@@ -78,29 +73,24 @@ static void hash_token(hash_state *state, const struct vocab *vocab, uint32_t id
 static quire_status make_fingerprint(struct quire_tokenizer *tokenizer, quire_error *err)
 {
     const struct vocab *vocab = &tokenizer->vocab;
-    struct merge *merges = mem_calloc(vocab->n_merges, sizeof *merges, "the merges in order", err);
+    uint64_t *by_rank = mem_calloc(vocab->n_merges, sizeof *by_rank, "the merges in order", err);
     hash_state *state = hash_open();
-    if (!merges || !state) {
-        free(merges);
+    if (!by_rank || !state) {
+        free(by_rank);
         hash_close(state);
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the tokenizer's fingerprint");
     }
-    size_t n_merges = 0;
     for (size_t slot = 0; slot <= vocab->merges_mask; slot++)
-        if (vocab->merges[slot].left >= 0)
-            merges[n_merges++] = vocab->merges[slot];
-    qsort(merges, n_merges, sizeof *merges, compare_ranks);
+        if (vocab->merges[slot] != MERGE_FREE)
+            by_rank[merge_rank(vocab->merges[slot])] = vocab->merges[slot];
     hash_add_text(state, unicode_version());
     hash_add_text(state, vocab->is_nfc ? "nfc" : "as it is");
     for (uint32_t id = 0; id < vocab->n_tokens; id++)
         hash_token(state, vocab, id);
-    for (size_t i = 0; i < n_merges; i++) {
-        int32_t pair[2] = {merges[i].left, merges[i].right};
-        hash_add(state, pair, sizeof pair);
-    }
+    hash_add(state, by_rank, vocab->n_merges * sizeof *by_rank);
     hash_finish_hex(state, tokenizer->fingerprint);
     hash_close(state);
-    free(merges);
+    free(by_rank);
     return QUIRE_OK;
 }
 
@@ -130,8 +120,8 @@ static quire_status open_from(struct quire_tokenizer **out, const char *path, co
     if (!tokenizer)
         return QUIRE_ERR_NO_MEMORY;
     tokenizer->vocab.path = path;
-    quire_status status = json ? vocab_read_json(&tokenizer->vocab, json, n_json, err)
-                               : vocab_read_gguf(&tokenizer->vocab, gguf, err);
+    quire_status status =
+        json ? vocab_read_json(&tokenizer->vocab, json, n_json, err) : vocab_read_gguf(&tokenizer->vocab, gguf, err);
     if (status == QUIRE_OK)
         status = finish(tokenizer, err);
     tokenizer->vocab.path = NULL; /* the caller's, and not needed again */
@@ -163,8 +153,8 @@ static quire_status open_gguf(struct quire_tokenizer **out, const char *path, qu
     return status;
 }
 
-/* What path is: a folder, a file that starts as a GGUF does, or neither. Whatever cannot be opened is neither; reading it
- * will say why. */
+/* What path is: a folder, a file that starts as a GGUF does, or neither. Whatever cannot be opened is neither; reading
+ * it will say why. */
 static void look_at(const char *path, bool *is_folder, bool *is_gguf)
 {
     struct stat st;
@@ -203,8 +193,10 @@ quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *mode
     uint32_t n_tokens = quire_tokenizer_n_tokens(tokenizer), n_rows = quire_model_config(model)->vocab_size;
     if (n_tokens > n_rows) {
         quire_tokenizer_close(tokenizer);
-        return quire_fail(err, QUIRE_ERR_MISMATCH, "the tokenizer of '%s' has %u tokens, more than the model's %u embedding "
-                          "rows; they do not belong together", quire_model_path(model), n_tokens, n_rows);
+        return quire_fail(
+            err, QUIRE_ERR_MISMATCH,
+            "the tokenizer of '%s' has %u tokens, more than the model's %u embedding rows; they do not belong together",
+            quire_model_path(model), n_tokens, n_rows);
     }
     *out = tokenizer;
     return QUIRE_OK;

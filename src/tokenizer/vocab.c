@@ -5,8 +5,6 @@
 #include "model/printable.h"
 #include "reader/utf8.h"
 
-#define MAX_MERGES (1u << 22)
-
 /* --- the byte alphabet -------------------------------------------------------------------------------------------- */
 
 /* Bytes that are printable in Latin-1 are spelt as themselves; the other 68, in order, as U+0100 and on. */
@@ -39,6 +37,7 @@ void vocab_release(struct vocab *vocab)
     free(vocab->tokens);
     free(vocab->index);
     free(vocab->merges);
+    free(vocab->products);
     buffer_release(&vocab->text);
     *vocab = (struct vocab){0};
 }
@@ -54,19 +53,21 @@ static size_t table_size(uint64_t n)
 
 quire_status vocab_reserve(struct vocab *vocab, uint64_t n_tokens, uint64_t n_merges, quire_error *err)
 {
-    if (n_tokens > VOCAB_MAX_TOKENS || n_merges > MAX_MERGES)
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s' has %llu tokens and %llu merges, this build takes "
-                          "%u and %u at most", vocab->path, (unsigned long long)n_tokens, (unsigned long long)n_merges,
-                          VOCAB_MAX_TOKENS, MAX_MERGES);
+    if (n_tokens > VOCAB_MAX_TOKENS || n_merges > VOCAB_MAX_MERGES)
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "tokenizer '%s' has %llu tokens and %llu merges, this build takes %u and %u at most",
+                          vocab->path, (unsigned long long)n_tokens, (unsigned long long)n_merges, VOCAB_MAX_TOKENS,
+                          VOCAB_MAX_MERGES);
     size_t n_index = table_size(n_tokens), n_slots = table_size(n_merges);
     vocab->index = mem_calloc(n_index, sizeof vocab->index[0], "the vocabulary", err);
     vocab->merges = mem_calloc(n_slots, sizeof vocab->merges[0], "the merges", err);
-    if (!vocab->index || !vocab->merges)
+    vocab->products = mem_calloc(n_merges, sizeof vocab->products[0], "the merges", err);
+    if (!vocab->index || !vocab->merges || !vocab->products)
         return QUIRE_ERR_NO_MEMORY;
     vocab->index_mask = n_index - 1;
     vocab->merges_mask = n_slots - 1;
     for (size_t i = 0; i < n_slots; i++)
-        vocab->merges[i].left = -1;
+        vocab->merges[i] = MERGE_FREE;
     return QUIRE_OK;
 }
 
@@ -115,20 +116,21 @@ quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelli
                              quire_error *err)
 {
     if (n == 0 || n > UINT32_MAX || utf8_scan((const uint8_t *)spelling, n).n_valid < n)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': token %lld is not a string of UTF-8 of one character or "
-                          "more", vocab->path, (long long)id);
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "tokenizer '%s': token %lld is not a string of UTF-8 of one character or more", vocab->path,
+                          (long long)id);
     if (id < 0 || id >= VOCAB_MAX_TOKENS)
         return quire_fail(err, id < 0 ? QUIRE_ERR_FORMAT : QUIRE_ERR_UNSUPPORTED,
-                          "tokenizer '%s': token '%s' has the id %lld, expected 0 to %u", vocab->path, printable(spelling, n).text,
-                          (long long)id, VOCAB_MAX_TOKENS - 1);
+                          "tokenizer '%s': token '%s' has the id %lld, expected 0 to %u", vocab->path,
+                          printable(spelling, n).text, (long long)id, VOCAB_MAX_TOKENS - 1);
     const struct token *other = vocab_token(vocab, id);
     if (other)
         return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': '%s' and '%s' have the same id %lld", vocab->path,
                           token_name(vocab, other).text, printable(spelling, n).text, (long long)id);
     size_t slot = find_slot(vocab, spelling, n);
     if (vocab->index[slot] != 0)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': token '%s' has the ids %u and %lld", vocab->path, printable(spelling, n).text,
-                          vocab->index[slot] - 1, (long long)id);
+        return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': token '%s' has the ids %u and %lld", vocab->path,
+                          printable(spelling, n).text, vocab->index[slot] - 1, (long long)id);
     quire_status status = grow_tokens(vocab, (size_t)id + 1, err);
     size_t at = vocab->text.n;
     if (status == QUIRE_OK)
@@ -145,34 +147,32 @@ static quire_status find_part(const struct vocab *vocab, const char *spelling, s
 {
     *id = vocab_find(vocab, spelling, n);
     if (*id < 0)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': the %s of merge %u is '%s', which is not in the "
-                          "vocabulary", vocab->path, role, vocab->n_merges, printable(spelling, n).text);
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "tokenizer '%s': the %s of merge %u is '%s', which is not in the vocabulary", vocab->path,
+                          role, vocab->n_merges, printable(spelling, n).text);
     return QUIRE_OK;
 }
 
 quire_status vocab_add_merge(struct vocab *vocab, const char *left, size_t n_left, const char *right, size_t n_right,
                              quire_error *err)
 {
-    struct merge merge = {.rank = vocab->n_merges};
+    int32_t left_id = -1, right_id = -1, product_id = -1;
     struct buffer product = {0};
-    quire_status status = find_part(vocab, left, n_left, "left part", &merge.left, err);
+    quire_status status = find_part(vocab, left, n_left, "left part", &left_id, err);
     if (status == QUIRE_OK)
-        status = find_part(vocab, right, n_right, "right part", &merge.right, err);
+        status = find_part(vocab, right, n_right, "right part", &right_id, err);
     if (status == QUIRE_OK)
         status = buffer_append(&product, left, n_left, err);
     if (status == QUIRE_OK)
         status = buffer_append(&product, right, n_right, err);
     if (status == QUIRE_OK)
-        status = find_part(vocab, (const char *)product.bytes, product.n, "product", &merge.product, err);
+        status = find_part(vocab, (const char *)product.bytes, product.n, "product", &product_id, err);
     buffer_release(&product);
     if (status != QUIRE_OK)
         return status;
-    size_t slot = merge_hash(merge.left, merge.right) & vocab->merges_mask;
-    while (vocab->merges[slot].left >= 0 &&
-           !(vocab->merges[slot].left == merge.left && vocab->merges[slot].right == merge.right))
-        slot = (slot + 1) & vocab->merges_mask;
-    vocab->merges[slot] = merge;
-    vocab->n_merges++;
+    vocab->products[vocab->n_merges] = product_id;
+    *vocab_merge_slot(vocab, left_id, right_id) =
+        ((uint64_t)left_id << 21 | (uint64_t)right_id) << MERGE_RANK_BITS | vocab->n_merges++;
     return QUIRE_OK;
 }
 
@@ -181,8 +181,9 @@ quire_status vocab_add_merge_line(struct vocab *vocab, const char *line, size_t 
     const char *space = memchr(line, ' ', n);
     size_t n_left = space ? (size_t)(space - line) : n;
     if (!space || memchr(space + 1, ' ', n - n_left - 1))
-        return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': merge %u is '%s', expected two parts with one space "
-                          "between them", vocab->path, vocab->n_merges, printable(line, n).text);
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "tokenizer '%s': merge %u is '%s', expected two parts with one space between them",
+                          vocab->path, vocab->n_merges, printable(line, n).text);
     return vocab_add_merge(vocab, line, n_left, space + 1, n - n_left - 1, err);
 }
 
@@ -225,8 +226,10 @@ static quire_status find_byte_ids(struct vocab *vocab, const int16_t byte_of[N_A
         uint8_t spelling[4];
         vocab->byte_ids[byte] = vocab_find(vocab, (char *)spelling, code_point_write(spelling, c));
         if (vocab->byte_ids[byte] < 0 && is_in_utf8(byte))
-            return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s' has no token for the byte 0x%02X, so that some "
-                              "texts could not be encoded", vocab->path, byte);
+            return quire_fail(
+                err, QUIRE_ERR_UNSUPPORTED,
+                "tokenizer '%s' has no token for the byte 0x%02X, so that some texts could not be encoded", vocab->path,
+                byte);
     }
     return QUIRE_OK;
 }
@@ -236,8 +239,9 @@ static quire_status check_reachable(const struct vocab *vocab, int32_t id, const
     const struct token *token = id < 0 ? NULL : &vocab->tokens[id];
     if (!token || !(token->flags & TOKEN_SPECIAL))
         return QUIRE_OK;
-    return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s': the special token '%s' is also %s, so that ordinary "
-                      "text could become a command", vocab->path, token_name(vocab, token).text, how);
+    return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                      "tokenizer '%s': the special token '%s' is also %s, so that ordinary text could become a command",
+                      vocab->path, token_name(vocab, token).text, how);
 }
 
 quire_status vocab_finish(struct vocab *vocab, quire_error *err)
@@ -250,8 +254,7 @@ quire_status vocab_finish(struct vocab *vocab, quire_error *err)
             status = decode_token(vocab, &vocab->tokens[id], byte_of, err);
     for (unsigned byte = 0; status == QUIRE_OK && byte < 256; byte++)
         status = check_reachable(vocab, vocab->byte_ids[byte], "a byte's token", err);
-    for (size_t i = 0; status == QUIRE_OK && i <= vocab->merges_mask; i++)
-        if (vocab->merges[i].left >= 0)
-            status = check_reachable(vocab, vocab->merges[i].product, "the product of a merge", err);
+    for (uint32_t rank = 0; status == QUIRE_OK && rank < vocab->n_merges; rank++)
+        status = check_reachable(vocab, vocab->products[rank], "the product of a merge", err);
     return status;
 }

@@ -1,6 +1,7 @@
 /* The vocabulary: tokens, merges and what each byte starts as. Filled by vocab_json.c or vocab_gguf.c, then read-only.
  *
- * A token is spelt in GPT-2's byte alphabet, one printable character for each byte; an added token is spelt as itself. */
+ * A token is spelt in GPT-2's byte alphabet, one printable character for each byte; an added token is spelt as itself.
+ */
 #ifndef QUIRE_TOKENIZER_VOCAB_H
 #define QUIRE_TOKENIZER_VOCAB_H
 
@@ -24,11 +25,12 @@ struct token {
     uint32_t flags;
 };
 
-/* left and right become product. The lower rank goes first. left < 0: the slot is free. */
-struct merge {
-    int32_t left, right, product;
-    uint32_t rank;
-};
+/* A merge as one number, so that the table of them, which encoding looks into all the time, stays small:
+ * left id, 21 bits | right id, 21 bits | rank, 22 bits. */
+#define VOCAB_MAX_MERGES ((1u << 22) - 1)
+#define MERGE_RANK_BITS  22
+#define MERGE_FREE       UINT64_MAX /* a slot of the table without a merge */
+#define MERGE_NONE       UINT32_MAX /* instead of a rank: the pair has no merge */
 
 struct vocab {
     const char *path; /* for messages; not owned, valid while the vocabulary is being filled */
@@ -36,8 +38,9 @@ struct vocab {
     struct token *tokens;
     size_t n_tokens, tokens_capacity; /* one more than the largest id */
     struct buffer text;
-    uint32_t *index; /* id + 1 of each spelling, hashed, open addressing; 0: free */
-    struct merge *merges;
+    uint32_t *index;   /* id + 1 of each spelling, hashed, open addressing; 0: free */
+    uint64_t *merges;  /* hashed by pair, open addressing */
+    int32_t *products; /* [n_merges] by rank: what the pair becomes */
     size_t index_mask, merges_mask;
     uint32_t n_merges;
     int32_t byte_ids[256];
@@ -61,8 +64,8 @@ quire_status vocab_add_merge(struct vocab *vocab, const char *left, size_t n_lef
 /* As "left right". Errors: also FORMAT where that has not one space. */
 quire_status vocab_add_merge_line(struct vocab *vocab, const char *line, size_t n, quire_error *err);
 
-/* After the last token and merge: decodes the spellings and checks that every text can be encoded and that no text makes a
- * special token by merges. Errors: UNSUPPORTED, NO_MEMORY. */
+/* After the last token and merge: decodes the spellings and checks that every text can be encoded and that no text
+ * makes a special token by merges. Errors: UNSUPPORTED, NO_MEMORY. */
 quire_status vocab_finish(struct vocab *vocab, quire_error *err);
 
 /* The id of a spelling, or -1. */
@@ -81,22 +84,26 @@ static inline const uint8_t *token_spelling(const struct vocab *vocab, const str
     return vocab->text.bytes + token->spelling_at;
 }
 
-static inline size_t merge_hash(int32_t left, int32_t right)
+/* The slot of a pair: its own, or the free one where it belongs. */
+static inline uint64_t *vocab_merge_slot(const struct vocab *vocab, int32_t left, int32_t right)
 {
-    uint64_t key = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    return (size_t)(key ^ key >> 32);
+    uint64_t pair = (uint64_t)left << 21 | (uint64_t)right, hash = pair * 0x9E3779B97F4A7C15u;
+    size_t slot = (size_t)(hash >> 32) & vocab->merges_mask;
+    while (vocab->merges[slot] != MERGE_FREE && vocab->merges[slot] >> MERGE_RANK_BITS != pair)
+        slot = (slot + 1) & vocab->merges_mask;
+    return &vocab->merges[slot];
 }
 
-/* The merge of a pair, or NULL. */
-static inline const struct merge *vocab_merge(const struct vocab *vocab, int32_t left, int32_t right)
+static inline uint32_t merge_rank(uint64_t merge)
 {
-    for (size_t slot = merge_hash(left, right) & vocab->merges_mask;; slot = (slot + 1) & vocab->merges_mask) {
-        const struct merge *merge = &vocab->merges[slot];
-        if (merge->left < 0)
-            return NULL;
-        if (merge->left == left && merge->right == right)
-            return merge;
-    }
+    return (uint32_t)merge & VOCAB_MAX_MERGES;
+}
+
+/* The rank of the merge of a pair, or MERGE_NONE. The lower rank goes first; vocab->products has what it gives. */
+static inline uint32_t vocab_merge_rank(const struct vocab *vocab, int32_t left, int32_t right)
+{
+    uint64_t merge = *vocab_merge_slot(vocab, left, right);
+    return merge == MERGE_FREE ? MERGE_NONE : merge_rank(merge);
 }
 
 #endif

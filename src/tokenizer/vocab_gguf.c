@@ -35,12 +35,14 @@ static quire_status read_kind(struct vocab *vocab, const struct gguf *gguf, quir
     if (!found)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has no tokenizer.ggml.model", vocab->path);
     if (!is_text(model, "gpt2"))
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "'%s': tokenizer.ggml.model '%s' is not supported, expected "
-                          "'gpt2'", vocab->path, printable(model.bytes, model.n).text);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s': tokenizer.ggml.model '%s' is not supported, expected 'gpt2'", vocab->path,
+                          printable(model.bytes, model.n).text);
     vocab->is_nfc = !has_pre || is_text(pre, "mpt") || is_text(pre, "gpt-neox");
     if (!vocab->is_nfc && !is_text(pre, "gpt-2"))
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "'%s': tokenizer.ggml.pre '%s' is not supported, expected 'mpt', "
-                          "'gpt-neox' or 'gpt-2'", vocab->path, printable(pre.bytes, pre.n).text);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s': tokenizer.ggml.pre '%s' is not supported, expected 'mpt', 'gpt-neox' or 'gpt-2'",
+                          vocab->path, printable(pre.bytes, pre.n).text);
     static const char *const additions[] = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
                                             "tokenizer.ggml.add_space_prefix"};
     for (size_t i = 0; i < sizeof additions / sizeof additions[0]; i++) {
@@ -77,8 +79,9 @@ static quire_status read_token(struct vocab *vocab, uint64_t id, struct gguf_str
         return vocab_add_token(vocab, (int64_t)id, token.bytes, token.n, TOKEN_ADDED | TOKEN_NORMALIZED, err);
     case TYPE_UNUSED: return QUIRE_OK;
     default:
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "'%s': tokenizer.ggml.token_type of token %llu is %d, expected 1 to "
-                          "5", vocab->path, (unsigned long long)id, type);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s': tokenizer.ggml.token_type of token %llu is %d, expected 1 to 5", vocab->path,
+                          (unsigned long long)id, type);
     }
 }
 
@@ -103,9 +106,10 @@ quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire
     if (status == QUIRE_OK)
         status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_TYPE_STRING, &merges, err);
     if (status == QUIRE_OK && types.n != tokens.n)
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %llu elements in tokenizer.ggml.token_type, expected as many "
-                            "as in tokenizer.ggml.tokens, %llu", vocab->path, (unsigned long long)types.n,
-                            (unsigned long long)tokens.n);
+        status = quire_fail(
+            err, QUIRE_ERR_FORMAT,
+            "'%s' has %llu elements in tokenizer.ggml.token_type, expected as many as in tokenizer.ggml.tokens, %llu",
+            vocab->path, (unsigned long long)types.n, (unsigned long long)tokens.n);
     if (status == QUIRE_OK)
         status = vocab_reserve(vocab, tokens.n, merges.n, err);
     size_t cursor = 0;

@@ -15,8 +15,8 @@ static quire_status malformed(const struct vocab *vocab, const char *field, cons
 static quire_status unsupported(const struct vocab *vocab, const char *what, const char *found, const char *expected,
                                 quire_error *err)
 {
-    return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s': %s %s is not supported, expected %s", vocab->path, what,
-                      printable(found, strlen(found)).text, expected);
+    return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "tokenizer '%s': %s %s is not supported, expected %s", vocab->path,
+                      what, printable(found, strlen(found)).text, expected);
 }
 
 static bool is_absent(const json_t *value)
@@ -91,9 +91,8 @@ static quire_status check_post_processor(const struct vocab *vocab, const json_t
     const json_t *item;
     if (strcmp(type, "Sequence") == 0) {
         quire_status status = QUIRE_OK;
-        json_array_foreach(json_object_get(stage, "processors"), i, item)
-            if (status == QUIRE_OK)
-                status = check_post_processor(vocab, item, err);
+        json_array_foreach(json_object_get(stage, "processors"), i, item) if (status == QUIRE_OK) status =
+            check_post_processor(vocab, item, err);
         return status;
     }
     const json_t *template = json_object_get(stage, "single");
@@ -144,7 +143,8 @@ static quire_status read_merges(struct vocab *vocab, const json_t *merges, quire
     quire_status status = QUIRE_OK;
     size_t i;
     const json_t *merge;
-    json_array_foreach(merges, i, merge) {
+    json_array_foreach(merges, i, merge)
+    {
         const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
         if (json_is_string(merge))
             status = vocab_add_merge_line(vocab, json_string_value(merge), json_string_length(merge), err);
@@ -166,19 +166,20 @@ static quire_status read_added_token(struct vocab *vocab, const json_t *item, qu
     const json_t *id = json_object_get(item, "id"), *content = json_object_get(item, "content");
     const json_t *special = json_object_get(item, "special"), *normalized = json_object_get(item, "normalized");
     if (!json_is_integer(id) || !json_is_string(content) || !json_is_boolean(special) || !json_is_boolean(normalized))
-        return malformed(vocab, "an element of added_tokens", "an object with id, content, special and normalized", err);
+        return malformed(vocab, "an element of added_tokens", "an object with id, content, special and normalized",
+                         err);
     const char *text = json_string_value(content);
     size_t n = json_string_length(content);
     char owner[150];
-    snprintf(owner, sizeof owner, "added token '%.100s'", text);
+    snprintf(owner, sizeof owner, "added token '%s'", printable(text, n).text);
     quire_status status = QUIRE_OK;
     static const char *const flags[] = {"lstrip", "rstrip", "single_word"};
     for (size_t i = 0; status == QUIRE_OK && i < sizeof flags / sizeof flags[0]; i++)
         status = check_flag(vocab, item, owner, flags[i], false, err);
     if (status != QUIRE_OK)
         return status;
-    uint32_t token_flags = TOKEN_ADDED | (json_is_true(special) ? TOKEN_SPECIAL : 0u) |
-                           (json_is_true(normalized) ? TOKEN_NORMALIZED : 0u);
+    uint32_t token_flags =
+        TOKEN_ADDED | (json_is_true(special) ? TOKEN_SPECIAL : 0u) | (json_is_true(normalized) ? TOKEN_NORMALIZED : 0u);
     int32_t known = vocab_find(vocab, text, n);
     if (known < 0 || known != json_integer_value(id))
         return vocab_add_token(vocab, json_integer_value(id), text, n, token_flags, err);
@@ -201,7 +202,8 @@ static quire_status read_tokens(struct vocab *vocab, const json_t *root, quire_e
         vocab_reserve(vocab, json_object_size(tokens) + json_array_size(added), json_array_size(merges), err);
     const char *spelling;
     json_t *id;
-    json_object_foreach(tokens, spelling, id) {
+    json_object_foreach(tokens, spelling, id)
+    {
         if (status == QUIRE_OK && !json_is_integer(id))
             status = malformed(vocab, "an id in model vocab", "an integer", err);
         if (status == QUIRE_OK)
@@ -211,9 +213,7 @@ static quire_status read_tokens(struct vocab *vocab, const json_t *root, quire_e
         status = read_merges(vocab, merges, err);
     size_t i;
     const json_t *item;
-    json_array_foreach(added, i, item)
-        if (status == QUIRE_OK)
-            status = read_added_token(vocab, item, err);
+    json_array_foreach(added, i, item) if (status == QUIRE_OK) status = read_added_token(vocab, item, err);
     return status;
 }
 

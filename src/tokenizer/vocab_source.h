@@ -1,5 +1,5 @@
-/* Where a vocabulary comes from. Each fills a vocabulary that has only its path, up to and with vocab_finish; on failure
- * the caller releases it. Errors: FORMAT, UNSUPPORTED (names the field), NO_MEMORY. */
+/* Where a vocabulary comes from. Each fills a vocabulary that has only its path, up to and with vocab_finish; on
+ * failure the caller releases it. Errors: FORMAT, UNSUPPORTED (names the field), NO_MEMORY. */
 #ifndef QUIRE_TOKENIZER_VOCAB_SOURCE_H
 #define QUIRE_TOKENIZER_VOCAB_SOURCE_H
 

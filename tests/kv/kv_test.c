@@ -55,8 +55,8 @@ int32_t *kv_test_text(size_t n, uint64_t seed)
 
 float kv_test_value(int32_t id, size_t token, uint32_t layer, uint32_t head, uint32_t channel, bool is_value)
 {
-    uint64_t mix = (uint64_t)(uint32_t)id * 0x9E3779B97F4A7C15u + token * 0xC2B2AE3D27D4EB4Fu + layer * 0x165667B19E3779F9u +
-                   head * 0x27D4EB2F165667C5u + channel * 0x85EBCA77C2B2AE63u + is_value;
+    uint64_t mix = (uint64_t)(uint32_t)id * 0x9E3779B97F4A7C15u + token * 0xC2B2AE3D27D4EB4Fu +
+                   layer * 0x165667B19E3779F9u + head * 0x27D4EB2F165667C5u + channel * 0x85EBCA77C2B2AE63u + is_value;
     return 4 * test_random_float(&mix);
 }
 
@@ -205,7 +205,7 @@ size_t kv_test_count_maps(const char *folder)
 
 static void note_book(void *context, const char *name)
 {
-    char (*names)[64] = context;
+    char(*names)[64] = context;
     snprintf(names[names[0][0] ? 1 : 0], 64, "%s", name);
 }
 

@@ -19,8 +19,8 @@ struct kv_geometry kv_test_geometry(quire_dtype type);
 /* ids[0..n) from a seed. The caller frees. */
 int32_t *kv_test_text(size_t n, uint64_t seed);
 
-/* The key (or value) of a token: a function of its id, its position and where it is, so that blocks of another text, place
- * or layer never look right. */
+/* The key (or value) of a token: a function of its id, its position and where it is, so that blocks of another text,
+ * place or layer never look right. */
 float kv_test_value(int32_t id, size_t token, uint32_t layer, uint32_t head, uint32_t channel, bool is_value);
 
 /* Puts tokens [first, first + n) of the text into one layer, or every layer. */
@@ -32,7 +32,8 @@ quire_status kv_test_put(struct kv_book *book, const struct kv_geometry *geometr
 enum { KV_TEST_LOGITS = 37 };
 void kv_test_logits(float logits[KV_TEST_LOGITS], const int32_t *ids, size_t n);
 
-/* Opens a book for the text, puts what is missing, commits it with its logits. *frontier (may be NULL): where it began. */
+/* Opens a book for the text, puts what is missing, commits it with its logits. *frontier (may be NULL): where it began.
+ */
 quire_status kv_test_read(struct kv_book **out, struct kv_store *store, const struct kv_geometry *geometry,
                           const int32_t *ids, size_t n, size_t *frontier, quire_error *err);
 

@@ -40,7 +40,8 @@ static const char *base_name(const char *path)
     return strrchr(path, '/') + 1;
 }
 
-/* Opens the text; it starts at `frontier`, the notice names the book and the file, and reading on gives what it should. */
+/* Opens the text; it starts at `frontier`, the notice names the book and the file, and reading on gives what it should.
+ */
 static void check_open(struct fixture *f, size_t n, size_t frontier, const char *file)
 {
     struct kv_book *book;

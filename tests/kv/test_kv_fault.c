@@ -1,5 +1,5 @@
-/* The n-th system call fails, for n = 1, 2, 3, ... until all goes well: each time a named error, nothing leaked, and a store
- * that opens and holds what was committed. Also a disk that is really full. */
+/* The n-th system call fails, for n = 1, 2, 3, ... until all goes well: each time a named error, nothing leaked, and a
+ * store that opens and holds what was committed. Also a disk that is really full. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -41,8 +41,8 @@ static void begin_with_book(struct fixture *f)
     kv_store_close(store);
 }
 
-/* After a fault: the store opens, what it gives is right, at least LIFE_FIRST tokens are there (in one way or another), and the
- * same life goes well now. */
+/* After a fault: the store opens, what it gives is right, at least LIFE_FIRST tokens are there (in one way or another),
+ * and the same life goes well now. */
 static void check_store(struct fixture *f, bool had_book)
 {
     struct kv_book *book;
@@ -138,6 +138,85 @@ static void interrupted_calls_are_tried_again(void)
         door_close(DOOR_OPEN | DOOR_READ | DOOR_WRITE | DOOR_SYNC | DOOR_SIZE | DOOR_LOCK, nth, DOOR_FAILS_ONCE, EINTR);
         CHECK_OK(live(f.folder, &f.geometry, f.text, f.other, NULL, &err));
         door_open();
+        kv_test_end(f.folder);
+    }
+    tear_down(&f);
+}
+
+/* What a crash at any moment needs: see door_order_violations. */
+static void commits_keep_their_order(void) /* KV-5 */
+{
+    struct fixture f;
+    quire_error err = {0};
+    set_up(&f);
+    kv_test_begin(f.folder);
+    door_close(DOOR_ALL, -1, DOOR_FAILS_ONCE, 0);
+    CHECK_OK(live(f.folder, &f.geometry, f.text, f.other, NULL, &err));
+    CHECK(!door_open());
+    CHECK_EQ_INT(door_order_violations(), 0);
+    kv_test_end(f.folder);
+    tear_down(&f);
+}
+
+/* Another writer that comes between looking and locking, or between looking and reading. */
+static struct fixture *race_fixture;
+static size_t race_end;
+
+static void go_on_behind_the_back(void)
+{
+    struct kv_book *book;
+    quire_error err = {0};
+    sys = sys_real;
+    struct kv_store *store = kv_test_store(race_fixture->folder, &race_fixture->geometry);
+    REQUIRE_OK(kv_test_read(&book, store, &race_fixture->geometry, race_fixture->text, race_end, NULL, &err));
+    kv_book_close(book);
+    kv_store_close(store);
+}
+
+static int racing_flock(int fd, int operation)
+{
+    go_on_behind_the_back();
+    return sys_real.flock(fd, operation);
+}
+
+static int racing_open(const char *path, int flags, mode_t mode)
+{
+    if (strstr(path, "/tail."))
+        go_on_behind_the_back();
+    return sys_real.open(path, flags, mode);
+}
+
+static void a_writer_slips_in(void) /* KV-4 */
+{
+    struct fixture f;
+    struct kv_book *book;
+    quire_error err = {0};
+    set_up(&f);
+    race_fixture = &f;
+    race_end = 300;
+    for (int round = 0; round < 2; round++) {
+        size_t first = round == 0 ? 128 : LIFE_FIRST, n = round == 0 ? LIFE_END : LIFE_FIRST;
+        float logits[KV_TEST_LOGITS];
+        kv_test_begin(f.folder);
+        struct kv_store *store = kv_test_store(f.folder, &f.geometry);
+        REQUIRE_OK(kv_book_open(&book, store, f.text, first, false, &err));
+        REQUIRE_OK(kv_test_put(book, &f.geometry, f.text, 0, first, &err));
+        kv_test_logits(logits, f.text, first);
+        REQUIRE_OK(kv_book_commit(book, f.text, first, round == 0 ? NULL : logits, KV_TEST_LOGITS, &err));
+        kv_book_close(book);
+        if (round == 0)
+            sys.flock = racing_flock;
+        else
+            sys.open = racing_open;
+        REQUIRE_OK(kv_book_open(&book, store, f.text, n, false, &err));
+        sys = sys_real;
+        /* It goes on from the new frontier; the text that was there exactly is now the beginning of a longer one. */
+        CHECK_EQ_INT(kv_book_frontier(book), round == 0 ? 300 : 128);
+        CHECK(kv_store_notice(store) == NULL);
+        CHECK(kv_test_holds(book, &f.geometry, f.text, kv_book_frontier(book)));
+        kv_book_close(book);
+        kv_store_close(store);
+        check_store(&f, round == 1);
         kv_test_end(f.folder);
     }
     tear_down(&f);
@@ -320,6 +399,8 @@ static const struct test tests[] = {
     {"nth_open_finds_no_descriptor", nth_open_finds_no_descriptor},
     {"nth_mapping_finds_no_memory", nth_mapping_finds_no_memory},
     {"interrupted_calls_are_tried_again", interrupted_calls_are_tried_again},
+    {"commits_keep_their_order", commits_keep_their_order},
+    {"a_writer_slips_in", a_writer_slips_in},
     {"after_a_failed_sync_nothing_is_committed", after_a_failed_sync_nothing_is_committed},
     {"a_failed_put_changes_nothing", a_failed_put_changes_nothing},
     {"temporary_files_work_without_o_tmpfile", temporary_files_work_without_o_tmpfile},

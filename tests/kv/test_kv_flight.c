@@ -12,8 +12,8 @@ struct fixture {
     float residual[RESIDUAL];
 };
 
-/* A book whose first `frontier` tokens are committed, and whose span to SPAN_END is in flight: layers 0 and 1 have it, layer
- * 2 is at token `at`, layer 3 at the frontier. */
+/* A book whose first `frontier` tokens are committed, and whose span to SPAN_END is in flight: layers 0 and 1 have it,
+ * layer 2 is at token `at`, layer 3 at the frontier. */
 static void set_up(struct fixture *f, size_t frontier, size_t at)
 {
     struct kv_book *book;
@@ -35,7 +35,8 @@ static void set_up(struct fixture *f, size_t frontier, size_t at)
     struct kv_flight flight = {.span_first = frontier, .span_end = SPAN_END, .phase = 3, .next_token = 17};
     /* Saved after each layer, as an engine would; the last one counts. */
     for (flight.layer = 1; flight.layer <= 2; flight.layer++) {
-        REQUIRE_OK(kv_test_put_layer(book, &f->geometry, flight.layer - 1, f->text, frontier, SPAN_END - frontier, &err));
+        REQUIRE_OK(
+            kv_test_put_layer(book, &f->geometry, flight.layer - 1, f->text, frontier, SPAN_END - frontier, &err));
         flight.kv_token = frontier;
         REQUIRE_OK(kv_book_save_flight(book, f->text, 800, &flight, f->residual, 24, &err));
     }
@@ -121,7 +122,7 @@ static void a_flight_that_nobody_takes_is_dropped_before_it_is_overwritten(void)
     quire_error err = {0};
     set_up(&f, 100, 300);
     REQUIRE_OK(kv_book_open(&book, f.store, f.text, 800, false, &err));
-    CHECK_EQ_INT(n_sides(&f), 3); /* tail, flight, residual */
+    CHECK_EQ_INT(n_sides(&f), 3);                    /* tail, flight, residual */
     CHECK_OK(kv_book_flight(book, &flight, &found)); /* looking at it is not taking it */
     CHECK(found);
     CHECK_OK(kv_test_put_layer(book, &f.geometry, 0, f.text, 100, 150, &err));

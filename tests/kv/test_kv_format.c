@@ -35,7 +35,7 @@ static double exact_norm(const void *keys, size_t row, size_t dim, quire_dtype t
     long double sum = 0;
     for (size_t c = 0; c < dim; c++) {
         size_t i = row * dim + c;
-        long double x = type == QUIRE_DTYPE_F32    ? ((const float *)keys)[i]
+        long double x = type == QUIRE_DTYPE_F32   ? ((const float *)keys)[i]
                         : type == QUIRE_DTYPE_F16 ? f16_to_f32(((const uint16_t *)keys)[i])
                                                   : bf16_to_f32(((const uint16_t *)keys)[i]);
         sum += x * x;
@@ -88,9 +88,19 @@ static void the_chain_goes_block_by_block(void)
 
 static struct kv_manifest good_manifest(void)
 {
-    struct kv_manifest m = {.id = 5, .generation = 3, .n_layers = 2, .n_heads = 3, .head_dim = 20, .type = 1,
-                            .capacity_blocks = 1024, .parent_id = 4, .base_tokens = 128, .frontier = 300, .n_ids = 400,
-                            .depth = 2, .flags = KV_HAS_FLIGHT,
+    struct kv_manifest m = {.id = 5,
+                            .generation = 3,
+                            .n_layers = 2,
+                            .n_heads = 3,
+                            .head_dim = 20,
+                            .type = 1,
+                            .capacity_blocks = 1024,
+                            .parent_id = 4,
+                            .base_tokens = 128,
+                            .frontier = 300,
+                            .n_ids = 400,
+                            .depth = 2,
+                            .flags = KV_HAS_FLIGHT,
                             .flight = {.span_first = 300, .span_end = 400, .layer = 1}};
     struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16);
     m.sides[KV_SIDE_TAIL] = (struct kv_side_ref){2, kv_tail_bytes(&geometry), 1};

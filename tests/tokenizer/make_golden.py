@@ -6,7 +6,8 @@ Writes, under data/:
   vocab.gguf       the same vocabulary as a GGUF without tensors, with rows of padding behind it
   golden.json      seeded strings and their ids: `ids` with special tokens taken for text, `special` with them parsed
 
-Only characters that Unicode had long ago are drawn (or such that are neither letter nor digit), so that the answers do not
+Only characters that Unicode had long ago are drawn (or such that are neither letter nor digit), so that the
+answers do not
 depend on which version of Unicode a library knows.
 """
 import json
@@ -22,24 +23,33 @@ N_STRINGS = 500
 N_PADDING = 12
 
 TEXT = """\
-The lighthouse keeper counted the waves, as he'd done each night since the others left. There wasn't much else to count:
-one lamp, two boots, three tins of tea, and the stairs, of which there were a hundred and twelve. "You'll go mad up there,"
-his sister had told him; "they've all gone mad." He hadn't. He'd grown quiet, that's all, and the quiet had grown around him
-like the weed around the landing stage. In the year 1874 the lamp had been made new; in 1899 they talked of taking it down.
+The lighthouse keeper counted the waves, as he'd done each night since the others left. There wasn't much
+else to count:
+one lamp, two boots, three tins of tea, and the stairs, of which there were a hundred and twelve. "You'll go
+mad up there,"
+his sister had told him; "they've all gone mad." He hadn't. He'd grown quiet, that's all, and the quiet had
+grown around him
+like the weed around the landing stage. In the year 1874 the lamp had been made new; in 1899 they talked of
+taking it down.
 
     for wave in waves:
         count += 1
         if count == 112:
             return None
 
-On the thirtieth evening a boat came. It came without oars and without a sail, over water as flat as a plate, and it stopped
-where boats stop. The keeper went down, counting. Nobody was in it, but somebody had been: there was a coat, still warm, and
-in the coat a letter, and in the letter his own name, written in the hand that he'd had as a boy. We're coming, it said.
-I'm coming. Don't put out the light! He read it twice, then went up again, all the hundred and twelve, and lit the lamp.
+On the thirtieth evening a boat came. It came without oars and without a sail, over water as flat as a plate,
+and it stopped
+where boats stop. The keeper went down, counting. Nobody was in it, but somebody had been: there was a coat,
+still warm, and
+in the coat a letter, and in the letter his own name, written in the hand that he'd had as a boy. We're
+coming, it said.
+I'm coming. Don't put out the light! He read it twice, then went up again, all the hundred and twelve, and
+lit the lamp.
 
 Der Wärter zählte die Wellen, wie jede Nacht. Café, naïve, façade, Übermut; il était une fois, señor, až příště.
 Смотритель считал волны, как и каждую ночь. Ο φύλακας μετρούσε τα κύματα. 守る人は波を数えた。
 """
+SPACES = ["\n\n", "\t\t", "\n \n"] * 20  # so that there are merges across them, which the pre-tokenizer must prevent
 ADDED = ["<sep>", "cafe\u0301"]
 SPECIAL = ["<|endoftext|>", "<|padding|>"]
 CHAT = ["<|im_start|>", "<|im_end|>"]
@@ -54,7 +64,7 @@ def make_tokenizer():
     trainer = trainers.BpeTrainer(
         vocab_size=700, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    tok.train_from_iterator([TEXT], trainer)
+    tok.train_from_iterator([TEXT] + SPACES, trainer)
     tok.add_tokens([AddedToken(" " * n, special=False, normalized=True) for n in range(24, 1, -1)])
     tok.add_tokens([AddedToken(t, special=False, normalized=True) for t in ADDED])
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in CHAT])
@@ -102,11 +112,14 @@ def strings():
     composed = [c for c in known if old.decomposition(chr(c)) and not old.decomposition(chr(c)).startswith("<")]
     spaces = [9, 10, 11, 12, 13, 32, 0x85, 0xA0, 0x1680, 0x2003, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
     late_marks = [0x1DF6, 0x08D3, 0x0EBA, 0x1E2EC, 0x11938, 0x11930, 0x16D67, 0x1E4EC]
-    scripts = [(0x20, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x45F), (0x5D0, 0x5EA), (0x621, 0x64A), (0x905, 0x94D),
-               (0xE01, 0xE3A), (0x1100, 0x1112), (0x1161, 0x1175), (0x11A7, 0x11C2), (0x3041, 0x3093), (0x4E00, 0x9FA5),
+    scripts = [(0x20, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x45F), (0x5D0, 0x5EA), (0x621, 0x64A),
+               (0x905, 0x94D), (0xE01, 0xE3A), (0x1100, 0x1112), (0x1161, 0x1175), (0x11A7, 0x11C2), (0x3041, 0x3093),
+               (0x4E00, 0x9FA5),
                (0xAC00, 0xD7A3), (0x2010, 0x2026), (0x2070, 0x208E), (0x660, 0x669), (0x2160, 0x2183)]
-    words = TEXT.split() + ["'s", "'S", "'re", "'ve", "'ll", "'d", "'m", "'t", "'r", "'v", "'l", "''s", "x's", "I'LL", "'"]
-    looks = SPECIAL + CHAT + ADDED + ["caf\u00e9", "<|endoftext", "|>", "<|", "<|im_", "<sep", "sep>", "<|<|im_end|>", "\u0338"]
+    words = TEXT.split() + ["'s", "'S", "'re", "'ve", "'ll", "'d", "'m", "'t", "'r", "'v", "'l", "''s", "x's", "I'LL",
+                            "'"]
+    looks = SPECIAL + CHAT + ADDED + ["caf\u00e9", "<|endoftext", "|>", "<|", "<|im_", "<sep", "sep>",
+                                      "<|<|im_end|>", "\u0338"]
     emoji = ["\U0001F999", "\U0001F680", "\U0001F636\u200D\U0001F32B\uFE0F", "\u2705", "\U0001F1E9\U0001F1EA"]
 
     def piece():
@@ -134,8 +147,9 @@ def strings():
             return rng.choice(emoji)
         return "".join(chr(rng.randrange(0x20)) for _ in range(rng.randint(1, 3)))
 
-    fixed = ["", " ", "  ", "\n", "a", "'", "'r", "<", "<|endoftext|>", "\u0301", "e\u0301", "\u212b", "\ufb01", "a \u0301",
-             " " * 24, " " * 25, " " * 49, "x" + " " * 40 + "y", "\n  x", "  \n", "\uac00\u11a8", "\uac00\u11a7", "\ufeffBOM"]
+    fixed = ["", " ", "  ", "\n", "a", "'", "'r", "<", "<|endoftext|>", "\u0301", "e\u0301", "\u212b", "\ufb01",
+             "a \u0301", " " * 24, " " * 25, " " * 49, "x" + " " * 40 + "y", "\n  x", "  \n", "\uac00\u11a8",
+             "\uac00\u11a7", "\ufeffBOM", "\t\tx", "\n\nx", "\n\n x", "\t\t\tx", "\n \nx", "\n \n"]
     return fixed + ["".join(piece() for _ in range(rng.randint(1, 12))) for _ in range(N_STRINGS - len(fixed))]
 
 

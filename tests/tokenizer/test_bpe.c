@@ -20,7 +20,7 @@ static int64_t start_vocab(struct vocab *vocab, size_t n_merges)
 }
 
 #define MAX_MERGES 400
-#define MAX_TOKEN 30
+#define MAX_TOKEN  30
 
 /* Merges of random tokens, ranked in random order: a merge may rank before those that make its parts. */
 static void make_random_vocab(struct vocab *vocab, uint64_t *seed, const char *alphabet, size_t n_merges)
@@ -59,18 +59,18 @@ static size_t encode_naively(const struct vocab *vocab, const uint8_t *word, siz
     for (size_t i = 0; i < n; i++)
         ids[i] = vocab->byte_ids[word[i]];
     for (;;) {
-        const struct merge *best = NULL;
+        uint32_t best = MERGE_NONE;
         size_t place = 0;
         for (size_t i = 0; i + 1 < n; i++) {
-            const struct merge *merge = vocab_merge(vocab, ids[i], ids[i + 1]);
-            if (merge && (!best || merge->rank < best->rank)) {
-                best = merge;
+            uint32_t rank = vocab_merge_rank(vocab, ids[i], ids[i + 1]);
+            if (rank < best) {
+                best = rank;
                 place = i;
             }
         }
-        if (!best)
+        if (best == MERGE_NONE)
             return n;
-        ids[place] = best->product;
+        ids[place] = vocab->products[best];
         memmove(ids + place + 1, ids + place + 2, (n - place - 2) * sizeof ids[0]);
         n--;
     }
@@ -134,9 +134,9 @@ static void long_words(void)
     }
 }
 
-/* A word whose pairs are all different and rank from its end to its start. The last pair joins first, so the one before it
- * cannot, so the one before that does, and on to the start: an even number of bytes pairs up otherwise than an odd one. No
- * window but the whole is enough, and that is found out. */
+/* A word whose pairs are all different and rank from its end to its start. The last pair joins first, so the one before
+ * it cannot, so the one before that does, and on to the start: an even number of bytes pairs up otherwise than an odd
+ * one. No window but the whole is enough, and that is found out. */
 static void a_choice_that_runs_through_the_whole_word(void)
 {
     enum { FIRST = 0x21, N = 94, LENGTH = N * N };

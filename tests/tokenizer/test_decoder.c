@@ -52,7 +52,9 @@ static void bytes_that_are_no_character(void)
         {"\xF0\x9F\xA6\x99!", "\xF0\x9F\xA6\x99!"},
         {"\x80", R},
         {"\xE2\x82", R},
-        {"\xE2\x82" "a", R "a"},
+        {"\xE2\x82"
+         "a",
+         R "a"},
         {"\xE2(\xA1", R "(" R},
         {"\xF0\x9F\xA6", R},
         {"\xF0\x9F\xA6\xC3\xA9", R "\xC3\xA9"},
@@ -61,7 +63,9 @@ static void bytes_that_are_no_character(void)
         {"\xF4\x90\x80\x80", R R R R},
         {"\xE0\x80\xAF", R R R},
         {"\xC3\xC3\xA9", R "\xC3\xA9"},
-        {"a\xFF\xFE" "b", "a" R R "b"},
+        {"a\xFF\xFE"
+         "b",
+         "a" R R "b"},
     };
     quire_tokenizer *tokenizer = open_tokenizer(DATA "tokenizer.json");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -82,8 +86,9 @@ static void special_tokens_by_name_or_not_at_all(void)
     quire_tokenizer *tokenizer = open_tokenizer(DATA "tokenizer.json");
     int32_t start = quire_tokenizer_find(tokenizer, "<|im_start|>"), end = quire_tokenizer_end_of_text(tokenizer);
     /* A character that a special token stands in: put together when it is left out, broken when it is kept. */
-    int32_t ids[] = {byte_id(tokenizer, 'a'), start, byte_id(tokenizer, 0xC3), end, byte_id(tokenizer, 0xA9),
-                     quire_tokenizer_find(tokenizer, "    ")};
+    int32_t ids[] = {byte_id(tokenizer, 'a'),  start,
+                     byte_id(tokenizer, 0xC3), end,
+                     byte_id(tokenizer, 0xA9), quire_tokenizer_find(tokenizer, "    ")};
     char text[200];
     CHECK(quire_tokenizer_is_special(tokenizer, start));
     CHECK(quire_tokenizer_is_special(tokenizer, end));
@@ -113,7 +118,8 @@ static void no_such_id(void)
         CHECK(!quire_tokenizer_bytes(tokenizer, wrong[i], &bytes, &n));
     }
     quire_error_clear(&err);
-    REQUIRE_OK(quire_decoder_feed(decoder, byte_id(tokenizer, 0xA9), &bytes, &n, &err)); /* what was held is still there */
+    REQUIRE_OK(
+        quire_decoder_feed(decoder, byte_id(tokenizer, 0xA9), &bytes, &n, &err)); /* what was held is still there */
     CHECK(n == 2 && memcmp(bytes, "\xC3\xA9", 2) == 0);
     /* After the end, another text. */
     REQUIRE_OK(quire_decoder_feed(decoder, byte_id(tokenizer, 0xE2), &bytes, &n, &err));
@@ -135,7 +141,8 @@ static void there_and_back(void)
     quire_encoder *encoder = open_encoder(tokenizer, false);
     size_t i, n_same = 0;
     json_t *item;
-    json_array_foreach(cases, i, item) {
+    json_array_foreach(cases, i, item)
+    {
         const json_t *text = json_object_get(item, "text");
         size_t n_ids, n_again;
         int32_t *ids = json_ids(json_object_get(item, "ids"), &n_ids);

@@ -1,5 +1,5 @@
-/* The ids of HuggingFace `tokenizers` for a small vocabulary (make_golden.py), whole and in pieces, from tokenizer.json and
- * from a GGUF; and that any cut of the text gives the same ids. */
+/* The ids of HuggingFace `tokenizers` for a small vocabulary (make_golden.py), whole and in pieces, from tokenizer.json
+ * and from a GGUF; and that any cut of the text gives the same ids. */
 #include "tokenizer_test.h"
 
 static void check_golden(const char *path, size_t piece)
@@ -10,13 +10,14 @@ static void check_golden(const char *path, size_t piece)
     size_t i;
     json_t *item;
     CHECK(json_array_size(cases) >= 300);
-    json_array_foreach(cases, i, item) {
+    json_array_foreach(cases, i, item)
+    {
         const json_t *text = json_object_get(item, "text");
         for (int special = 0; special < 2; special++) {
             size_t n_want, n_got;
             int32_t *want = json_ids(json_object_get(item, special ? "special" : "ids"), &n_want);
-            int32_t *got = encode_pieces(encoders[special], json_string_value(text), json_string_length(text), piece,
-                                         &n_got);
+            int32_t *got =
+                encode_pieces(encoders[special], json_string_value(text), json_string_length(text), piece, &n_got);
             check_ids(json_string_value(text), json_string_length(text), got, n_got, want, n_want);
             free(want);
             free(got);
@@ -55,11 +56,13 @@ static void whole_text_at_once(void)
     quire_error err = {0};
     size_t i;
     json_t *item;
-    json_array_foreach(cases, i, item) {
+    json_array_foreach(cases, i, item)
+    {
         const json_t *text = json_object_get(item, "text");
         size_t n_want, n_got = 0;
         int32_t *want = json_ids(json_object_get(item, "ids"), &n_want), *got = NULL;
-        REQUIRE_OK(quire_encode(tokenizer, json_string_value(text), json_string_length(text), false, &got, &n_got, &err));
+        REQUIRE_OK(
+            quire_encode(tokenizer, json_string_value(text), json_string_length(text), false, &got, &n_got, &err));
         CHECK(got != NULL);
         check_ids(json_string_value(text), json_string_length(text), got, n_got, want, n_want);
         free(want);
@@ -78,7 +81,8 @@ static void every_cut_of_short_texts(void)
     quire_error err = {0};
     size_t i;
     json_t *item;
-    json_array_foreach(cases, i, item) {
+    json_array_foreach(cases, i, item)
+    {
         const char *text = json_string_value(json_object_get(item, "text"));
         size_t n = json_string_length(json_object_get(item, "text")), n_want;
         if (n > 48)
@@ -119,7 +123,8 @@ static void random_cuts_of_a_long_text(void)
     size_t n = 0, i, n_want;
     json_t *item;
     for (int round = 0; round < 6; round++)
-        json_array_foreach(cases, i, item) {
+        json_array_foreach(cases, i, item)
+        {
             size_t n_more = json_string_length(json_object_get(item, "text"));
             text = realloc(text, n + n_more + 1);
             memcpy(text + n, json_string_value(json_object_get(item, "text")), n_more);

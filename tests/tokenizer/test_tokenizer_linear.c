@@ -1,5 +1,5 @@
-/* No text is quadratic: 4 MB of what is worst for each stage, in large pieces and in small ones. The test's time limit is
- * what fails where one is. */
+/* No text is quadratic: 4 MB of what is worst for each stage, in large pieces and in small ones. The test's time limit
+ * is what fails where one is. */
 #include "tokenizer_test.h"
 
 #define N_BYTES ((size_t)4 << 20)

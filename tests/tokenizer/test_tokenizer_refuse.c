@@ -1,6 +1,9 @@
 /* What a vocabulary's file may not say, and that the message names it. */
 #include "tokenizer_test.h"
 
+#include "model/model.h"
+#include "model/source.h"
+
 /* --- tokenizer.json ----------------------------------------------------------------------------------------------- */
 
 static quire_status open_text(const char *text, size_t n, quire_error *err)
@@ -66,7 +69,8 @@ static void fields_are_refused_by_name(void)
         {"pre_tokenizer.use_regex", "false", QUIRE_ERR_UNSUPPORTED, "pre_tokenizer use_regex false"},
         {"post_processor", "{\"type\":\"BertProcessing\"}", QUIRE_ERR_UNSUPPORTED, "post_processor BertProcessing"},
         {"post_processor",
-         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]}",
+         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}"
+         "}]}",
          QUIRE_ERR_UNSUPPORTED, "post_processor TemplateProcessing"},
         {"decoder", "{\"type\":\"WordPiece\"}", QUIRE_ERR_UNSUPPORTED, "decoder WordPiece"},
         {"model", "null", QUIRE_ERR_FORMAT, "model"},
@@ -123,11 +127,13 @@ static void harmless_forms_are_taken(void)
         {"normalizer", "null"},
         {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}"},
         {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[]}"},
-        {"pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}]}"},
+        {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\",\"add_prefix_space\":"
+                          "false,\"use_regex\":true}]}"},
         {"post_processor", "null"},
-        {"post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}"},
-        {"post_processor", "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}"},
+        {"post_processor",
+         "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}"},
+        {"post_processor",
+         "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}"},
         {"decoder", "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"}]}"},
         {"truncation", "{\"max_length\":5}"},
         {"model.dropout", "0.0"},
@@ -152,11 +158,11 @@ static void special_tokens_that_text_can_become(void)
     } cases[] = {{"e", "a byte's token"}, {"\xC4\xA0the", "the product of a merge"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *root = load_json(DATA "tokenizer.json");
-        json_int_t id = json_integer_value(json_object_get(json_object_get(json_object_get(root, "model"), "vocab"),
-                                                           cases[i].spelling));
-        json_array_append_new(json_object_get(root, "added_tokens"),
-                              json_pack("{s:I, s:s, s:b, s:b}", "id", id, "content", cases[i].spelling, "special", 1,
-                                        "normalized", 0));
+        json_int_t id = json_integer_value(
+            json_object_get(json_object_get(json_object_get(root, "model"), "vocab"), cases[i].spelling));
+        json_array_append_new(
+            json_object_get(root, "added_tokens"),
+            json_pack("{s:I, s:s, s:b, s:b}", "id", id, "content", cases[i].spelling, "special", 1, "normalized", 0));
         char *text = json_dumps(root, 0);
         quire_error err = {0};
         CHECK(id > 0);
@@ -181,8 +187,9 @@ static void an_added_token_that_is_too_long(void)
 
 static void malformed_files(void)
 {
-    static const char *const texts[] = {"", "{", "null", "[]", "{}", "{\"model\":{}}", "{\"model\":{\"type\":\"BPE\"}} x",
-                                        "GGU", "GGUF", "GGUF\3\0\0\0"};
+    static const char *const texts[] = {
+        "",    "{",    "null",        "[]", "{}", "{\"model\":{}}", "{\"model\":{\"type\":\"BPE\"}} x",
+        "GGU", "GGUF", "GGUF\3\0\0\0"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         quire_error err = {0};
         quire_status status = open_text(texts[i], strlen(texts[i]), &err);
@@ -240,7 +247,8 @@ static void gguf_fields_are_refused_by_name(void)
         {"ggml.tokens", "ggml.tokans", 11, QUIRE_ERR_FORMAT, "no tokenizer.ggml.tokens"},
         {"ggml.token_type", "ggml.token_tyqe", 15, QUIRE_ERR_FORMAT, "no tokenizer.ggml.token_type"},
         {"ggml.merges", "ggml.mergas", 11, QUIRE_ERR_FORMAT, "no tokenizer.ggml.merges"},
-        {"\3\0\0\0\3\0\0\0\1\0\0\0", "\3\0\0\0\6\0\0\0\1\0\0\0", 12, QUIRE_ERR_UNSUPPORTED, "token_type of token 1 is 6"},
+        {"\3\0\0\0\3\0\0\0\1\0\0\0", "\3\0\0\0\6\0\0\0\1\0\0\0", 12, QUIRE_ERR_UNSUPPORTED,
+         "token_type of token 1 is 6"},
         {"<|im_end|>", "<|im_end\xC0\x80", 10, QUIRE_ERR_FORMAT, "UTF-8"},
         {"<|endoftext|>", "<|im_start|>x", 13, QUIRE_OK, ""},
     };
@@ -261,6 +269,28 @@ static void cut_short_gguf(void)
     }
     free(whole);
 }
+
+/* --- with a model ------------------------------------------------------------------------------------------------- */
+
+static void more_tokens_than_the_model_has_rows(void)
+{
+    char json_path[] = DATA "tokenizer.json", model_path[] = "folder";
+    struct model_source source = {.tokenizer_json_path = json_path};
+    quire_model model = {.path = model_path, .source = &source, .config.vocab_size = 727};
+    quire_tokenizer *tokenizer = NULL;
+    quire_error err = {0};
+    REQUIRE_OK(quire_tokenizer_open(&tokenizer, &model, &err));
+    CHECK_EQ_INT(quire_tokenizer_n_tokens(tokenizer), 727);
+    quire_tokenizer_close(tokenizer);
+    tokenizer = NULL;
+    model.config.vocab_size--;
+    CHECK_EQ_INT(quire_tokenizer_open(&tokenizer, &model, &err), QUIRE_ERR_MISMATCH);
+    CHECK_MESSAGE(err, "727 tokens");
+    CHECK_MESSAGE(err, "726 embedding rows");
+    CHECK(tokenizer == NULL);
+}
+
+/* --- what a vocabulary is ----------------------------------------------------------------------------------------- */
 
 /* Rows of padding are no tokens: not in the vocabulary, not in the text. */
 static void padding_is_no_token(void)
@@ -285,7 +315,9 @@ static void fingerprints_tell_vocabularies_apart(void)
 {
     static const struct {
         const char *path, *value;
-    } cases[] = {{"normalizer", "null"}, {"added_tokens.0.special", "false"}, {"added_tokens.3.normalized", "false"},
+    } cases[] = {{"normalizer", "null"},
+                 {"added_tokens.0.special", "false"},
+                 {"added_tokens.3.normalized", "false"},
                  {"model.vocab.zz", "2000"}};
     quire_tokenizer *original = open_tokenizer(DATA "tokenizer.json");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -312,6 +344,7 @@ static const struct test tests[] = {
     {"paths_that_lead_nowhere", paths_that_lead_nowhere},
     {"gguf_fields_are_refused_by_name", gguf_fields_are_refused_by_name},
     {"cut_short_gguf", cut_short_gguf},
+    {"more_tokens_than_the_model_has_rows", more_tokens_than_the_model_has_rows},
     {"padding_is_no_token", padding_is_no_token},
     {"fingerprints_tell_vocabularies_apart", fingerprints_tell_vocabularies_apart},
 };

@@ -65,10 +65,10 @@ static void check_vectors(const char *vectors, const char *tokenizer_name)
     quire_tokenizer_close(tokenizer);
 }
 
-#define SKIP_WITHOUT_DATA()                                                                                           \
-    do {                                                                                                              \
-        if (!test_data_folder())                                                                                      \
-            SKIP("QUIRE_TEST_DATA is not set");                                                                       \
+#define SKIP_WITHOUT_DATA()                                                                                            \
+    do {                                                                                                               \
+        if (!test_data_folder())                                                                                       \
+            SKIP("QUIRE_TEST_DATA is not set");                                                                        \
     } while (0)
 
 static void mpt_vectors_from_gguf(void)
@@ -137,8 +137,8 @@ static void neox_facts(void)
         size_t n_got = 0, n_want = 0;
         while (facts[i].ids[n_want] >= 0)
             n_want++;
-        REQUIRE_OK(quire_encode(tokenizer, facts[i].text, strlen(facts[i].text), facts[i].parse_special, &got, &n_got,
-                                &err));
+        REQUIRE_OK(
+            quire_encode(tokenizer, facts[i].text, strlen(facts[i].text), facts[i].parse_special, &got, &n_got, &err));
         check_ids(facts[i].text, strlen(facts[i].text), got, n_got, facts[i].ids, n_want);
         free(got);
     }

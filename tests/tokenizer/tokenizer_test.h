@@ -71,7 +71,8 @@ static inline int32_t *encode_pieces(quire_encoder *encoder, const char *text, s
 {
     quire_error err = {0};
     quire_ids given;
-    int32_t *ids = NULL;
+    size_t capacity = 3 * n + 16; /* NFC is at most three times as long as the text */
+    int32_t *ids = malloc(capacity * sizeof ids[0]);
     *n_ids = 0;
     for (size_t at = 0;; at += piece) {
         bool is_end = at >= n;
@@ -79,7 +80,10 @@ static inline int32_t *encode_pieces(quire_encoder *encoder, const char *text, s
             REQUIRE_OK(quire_encoder_finish(encoder, &given, &err));
         else
             REQUIRE_OK(quire_encoder_feed(encoder, text + at, n - at < piece ? n - at : piece, &given, &err));
-        ids = realloc(ids, (*n_ids + given.n_ids + 1) * sizeof ids[0]);
+        if (!ids || given.n_ids > capacity - *n_ids) {
+            fprintf(stderr, "more ids than a text of %zu bytes can have\n", n);
+            exit(1);
+        }
         if (given.n_ids > 0)
             memcpy(ids + *n_ids, given.ids, given.n_ids * sizeof ids[0]);
         *n_ids += given.n_ids;
