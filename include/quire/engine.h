@@ -121,6 +121,10 @@ QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_err
  * first read. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
 
+/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Valid until the
+ * next call on the engine or the book. */
+QUIRE_API const char *quire_book_notice(const quire_book *book);
+
 QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */
 QUIRE_API uint64_t quire_book_n_reused(const quire_book *book); /* of these, taken from the store */
 QUIRE_API uint64_t quire_book_disk_bytes(const quire_book *book); /* written for this book by this run */

@@ -65,6 +65,8 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     progress_begin(&s->progress);
     status = quire_book_read(job->book, job->document->ids, n, n_new, err);
     progress_clear(&s->progress);
+    if (quire_book_notice(job->book))
+        progress_note(&s->progress, "%s", quire_book_notice(job->book));
     job->receipt.read_seconds = progress_now() - start;
     job->receipt.n_reused = quire_book_n_reused(job->book);
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);

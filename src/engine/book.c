@@ -145,6 +145,11 @@ const float *quire_book_logits(const quire_book *book)
     return book->has_logits ? book->logits : NULL;
 }
 
+const char *quire_book_notice(const quire_book *book)
+{
+    return kv_store_notice(book->engine->store);
+}
+
 uint64_t quire_book_n_tokens(const quire_book *book)
 {
     return book->n_tokens;

@@ -46,7 +46,7 @@ static struct needs measure(const struct quire_model *model, const quire_engine_
     n.heads_kv = u64_min(n.layer_kv, n.layer_kv / config->kv_n_heads * n_threads);
     /* Unfinished blocks: of the text, and of the branch that is appended to it. */
     uint64_t open_blocks = 2ull * config->n_layers * config->kv_n_heads * kv_block_bytes(&geometry);
-    n.fixed = PLAN_BASE_BYTES + 2 * n_all * sizeof(int32_t) + 2 * f * config->vocab_size + open_blocks;
+    n.fixed = PLAN_BASE_BYTES + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) + 2 * f * config->vocab_size + open_blocks;
     n.decode = f * decode_floats(config, n_threads);
     n.unpacked = f * (layer_unpacked_floats(model) + n_threads * attention_scratch_floats(config));
     if (opts->logprobs)

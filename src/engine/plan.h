@@ -7,9 +7,10 @@
 #include "quire/engine.h"
 
 enum {
-    /* Memory that the plan does not itemise: the program and its libraries, the tokenizer, OpenBLAS's packing buffers,
-     * page tables. Part of every plan, so that the peak stays under the budget itself. */
-    PLAN_BASE_BYTES = 80 << 20,
+    /* Memory that the plan does not itemise: the program and its libraries, the tokenizer, page tables; and OpenBLAS's
+     * packing buffers in each thread. Part of every plan, so that the peak stays under the budget itself. */
+    PLAN_BASE_BYTES = 32 << 20,
+    PLAN_THREAD_BYTES = 8 << 20,
     PLAN_DEFAULT_CHUNK = 512,
     PLAN_SMALLEST_CHUNK = 64,
     /* Rows of logits at once when log-probabilities are wanted, and vocabulary rows unpacked at once by a thread. */

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "reader/reader_source.h"
-#include "reader/utf8.h"
+#include "base/utf8.h"
 
 _Static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "quire_reader_cancel is called from signal handlers");
 

@@ -1,4 +1,4 @@
-/* Code points of text that is known to be valid UTF-8 (reader/utf8.h is for text that may not be). */
+/* Code points of text that is known to be valid UTF-8 (base/utf8.h is for text that may not be). */
 #ifndef QUIRE_TOKENIZER_CODE_POINT_H
 #define QUIRE_TOKENIZER_CODE_POINT_H
 

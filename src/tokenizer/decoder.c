@@ -1,7 +1,7 @@
 /* Decoding: the bytes of the tokens, cut where characters end. */
 #include "tokenizer_private.h"
 
-#include "reader/utf8.h"
+#include "base/utf8.h"
 
 struct quire_decoder {
     const struct quire_tokenizer *tokenizer;

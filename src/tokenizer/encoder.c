@@ -10,10 +10,10 @@
  * An added token ends the text for the stages behind it: nothing composes and no word goes on across it. */
 #include "tokenizer_private.h"
 
+#include "base/utf8.h"
 #include "bpe.h"
 #include "nfc.h"
 #include "pretokenize.h"
-#include "reader/utf8.h"
 
 /* What the stages see at a time: their buffers stay small, and in the cache, however much is fed at once. */
 #define BLOCK_BYTES ((size_t)64 << 10)

@@ -1,9 +1,9 @@
 #include "vocab.h"
 
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "code_point.h"
 #include "model/printable.h"
-#include "reader/utf8.h"
 
 /* --- the byte alphabet -------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* UTF-8: which bytes are whole characters, and what to put in the place of those that are not. */
-#ifndef QUIRE_READER_UTF8_H
-#define QUIRE_READER_UTF8_H
+#ifndef QUIRE_BASE_UTF8_H
+#define QUIRE_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
