@@ -28,51 +28,32 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
     return io_uring_wait_cqe(ring, completion);
 }
 
-const struct sys_calls sys_real = {
-    .open = real_open,
-    .close = close,
-    .read = read,
-    .pread = pread,
-    .pwrite = pwrite,
-    .fstat = fstat,
-    .ftruncate = ftruncate,
-    .fsync = fsync,
-    .fdatasync = fdatasync,
-    .flock = flock,
-    .rename = rename,
-    .unlink = unlink,
-    .mkdir = mkdir,
-    .rmdir = rmdir,
-    .statvfs = statvfs,
-    .mmap = mmap,
-    .uring_open = real_uring_open,
-    .uring_register = io_uring_register_buffers,
-    .uring_submit = io_uring_submit,
-    .uring_wait = real_uring_wait,
-};
+#define REAL_CALLS                                                                                                     \
+    {                                                                                                                  \
+        .open = real_open,                                                                                             \
+        .close = close,                                                                                                \
+        .read = read,                                                                                                  \
+        .pread = pread,                                                                                                \
+        .pwrite = pwrite,                                                                                              \
+        .fstat = fstat,                                                                                                \
+        .ftruncate = ftruncate,                                                                                        \
+        .fsync = fsync,                                                                                                \
+        .fdatasync = fdatasync,                                                                                        \
+        .flock = flock,                                                                                                \
+        .rename = rename,                                                                                              \
+        .unlink = unlink,                                                                                              \
+        .mkdir = mkdir,                                                                                                \
+        .rmdir = rmdir,                                                                                                \
+        .statvfs = statvfs,                                                                                            \
+        .mmap = mmap,                                                                                                  \
+        .uring_open = real_uring_open,                                                                                 \
+        .uring_register = io_uring_register_buffers,                                                                   \
+        .uring_submit = io_uring_submit,                                                                               \
+        .uring_wait = real_uring_wait,                                                                                 \
+    }
 
-struct sys_calls sys = {
-    .open = real_open,
-    .close = close,
-    .read = read,
-    .pread = pread,
-    .pwrite = pwrite,
-    .fstat = fstat,
-    .ftruncate = ftruncate,
-    .fsync = fsync,
-    .fdatasync = fdatasync,
-    .flock = flock,
-    .rename = rename,
-    .unlink = unlink,
-    .mkdir = mkdir,
-    .rmdir = rmdir,
-    .statvfs = statvfs,
-    .mmap = mmap,
-    .uring_open = real_uring_open,
-    .uring_register = io_uring_register_buffers,
-    .uring_submit = io_uring_submit,
-    .uring_wait = real_uring_wait,
-};
+const struct sys_calls sys_real = REAL_CALLS;
+struct sys_calls sys = REAL_CALLS;
 
 quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err)
 {
