@@ -43,8 +43,8 @@ quire_status kv_store_open(struct kv_store **out, const struct kv_store_options 
 void kv_store_close(struct kv_store *store);
 
 /* Why the last kv_book_open or kv_book_load_residual did not reuse a book that it could have: a sentence that names the
- * book and the damaged file. NULL where there is nothing to say. Valid until the next call on the store or one of its
- * books. */
+ * book and the damaged file or block. NULL where there is nothing to say. Valid until the next call on the store or one
+ * of its books. */
 const char *kv_store_notice(const struct kv_store *store);
 
 /* Bytes of one block. */
@@ -97,8 +97,22 @@ struct kv_block {
 };
 
 /* May be called from several threads at once, but not during kv_book_put on the same layer. `block` counts from the
- * start of the text; it must have been put. */
+ * start of the text; it must have been put, and checked where this handle did not put it itself. */
 struct kv_block kv_book_block(const struct kv_book *book, uint32_t layer, uint32_t head, size_t block);
+
+/* Whether all that the layer held when the book (or, of a branch, its parent) was opened has been checked. */
+bool kv_book_is_checked(const struct kv_book *book, uint32_t layer);
+
+/* Compares what one head of a layer held when the book was opened, its parents' blocks too, with its checksums, once
+ * (KV-6): to be called for each head before the layer's blocks are used. Different heads may be checked from several
+ * threads at once. The blocks leave memory again. Errors: FORMAT naming book, layer, head and block: then none of the
+ * layer may be used; IO. */
+quire_status kv_book_check(struct kv_book *book, uint32_t layer, uint32_t head, quire_error *err);
+
+/* Where kv_book_check has found damage: looks for the first damaged block in all layers. From now on this store's
+ * kv_book_open uses only what lies before it, and says so (kv_store_notice): close the book and open it again. False
+ * where there is no damage to be avoided in this way. */
+bool kv_book_condemn(struct kv_book *book);
 
 /* Residency. Prefetch asks the system to bring the blocks of a layer (all heads) into memory; release lets them leave
  * it (they are read again from the file when touched). Hints: they cannot fail. */

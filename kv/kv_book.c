@@ -296,11 +296,3 @@ bool kv_book_logits(const struct kv_book *book, float *logits, size_t n)
     memcpy(logits, book->logits, n * sizeof *logits);
     return true;
 }
-
-quire_status kv_book_verify(const struct kv_book *book, quire_error *err)
-{
-    quire_status status = kv_part_verify(&book->own, book->manifest.frontier / KV_BLOCK_TOKENS, err);
-    for (size_t i = 0; i < book->parents.n && status == QUIRE_OK; i++)
-        status = kv_part_verify(&book->parents.parts[i], SIZE_MAX, err);
-    return status;
-}

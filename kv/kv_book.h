@@ -19,6 +19,7 @@ struct kv_book {
     bool is_read_only;
     bool is_broken;    /* a sync failed: what is on the disk is not known (KV-7) */
     bool is_at_flight; /* the layers hold at least the manifest's flight, and its text is this book's */
+    atomic_bool is_damaged; /* kv_book_check found a block that is not sound */
     float *logits;     /* after the frontier; NULL: not known */
     size_t n_logits;
     uint64_t n_written;

@@ -81,6 +81,7 @@ quire_status kv_book_restore(struct kv_book *book, enum kv_side kind, quire_erro
             free(book->layers[i].open);
             book->layers[i].open = layers[i].open;
             book->layers[i].n_tokens = layers[i].n_tokens;
+            kv_part_distrust(&book->own, i, layers[i].n_tokens / KV_BLOCK_TOKENS);
         } else {
             free(layers[i].open);
         }

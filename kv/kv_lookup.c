@@ -39,6 +39,14 @@ quire_status kv_candidate_load(struct kv_candidate *out, bool *is_fit, struct kv
                                                      ids, n, NULL) == QUIRE_OK &&
                                    n_common == manifest->n_ids;
     }
+    const struct kv_narrowed *narrowed = kv_store_narrowed(store, id);
+    if (status == QUIRE_OK && narrowed) {
+        bool loses_flight = candidate.is_flight_ours && narrowed->n_sound < manifest->n_ids;
+        if (loses_flight || narrowed->n_sound < candidate.n_common)
+            kv_store_set_notice(store, id, &narrowed->why);
+        candidate.n_common = size_min(candidate.n_common, narrowed->n_sound);
+        candidate.is_flight_ours = candidate.is_flight_ours && !loses_flight;
+    }
     if (status == QUIRE_ERR_NO_MEMORY)
         return status;
     if (status != QUIRE_OK && !is_other)

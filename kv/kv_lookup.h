@@ -7,8 +7,8 @@
 /* A book that begins as the text does. */
 struct kv_candidate {
     struct kv_manifest manifest;
-    size_t n_common;     /* committed tokens of the book that are the first of the text */
-    bool is_flight_ours; /* it has a span in flight, whose text is a beginning of the text */
+    size_t n_common;     /* committed tokens of the book that are the first of the text, and not known to be damaged */
+    bool is_flight_ours; /* it has a sound span in flight, whose text is a beginning of the text */
     bool is_only_parent; /* another process writes it, or what it has beside whole blocks is damaged */
     bool is_unusable;
 };

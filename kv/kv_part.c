@@ -25,7 +25,10 @@ quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geomet
         return status;
     part->folder = mem_strdup(folder, err);
     part->layers = mem_calloc(geometry->n_layers, sizeof *part->layers, "the mapped layers", err);
-    return part->folder && part->layers ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    part->check_ends = mem_calloc(geometry->n_layers, sizeof *part->check_ends, "the layers' checks", err);
+    part->checked =
+        mem_calloc((size_t)geometry->n_layers * geometry->n_heads, sizeof *part->checked, "the layers' checks", err);
+    return part->folder && part->layers && part->check_ends && part->checked ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
 }
 
 void kv_part_release(struct kv_part *part)
@@ -34,6 +37,8 @@ void kv_part_release(struct kv_part *part)
         for (uint32_t i = 0; part->layers && i < part->geometry.n_layers; i++)
             kv_file_unmap(part->layers[i], part->layer_bytes);
         free(part->layers);
+        free(part->check_ends);
+        free(part->checked);
         free(part->folder);
     }
     *part = (struct kv_part){0};
@@ -78,8 +83,10 @@ static quire_status map_layer(struct kv_part *part, uint32_t layer, quire_error 
 quire_status kv_part_map(struct kv_part *part, quire_error *err)
 {
     quire_status status = QUIRE_OK;
-    for (uint32_t i = 0; i < part->geometry.n_layers && status == QUIRE_OK; i++)
+    for (uint32_t i = 0; i < part->geometry.n_layers && status == QUIRE_OK; i++) {
         status = map_layer(part, i, err);
+        kv_part_distrust(part, i, part->end_block);
+    }
     return status;
 }
 
@@ -118,20 +125,9 @@ void kv_part_release_layer(const struct kv_part *part, uint32_t layer)
         advise(part->layers[layer], part->layers[layer] + part->layer_bytes, false, MADV_DONTNEED);
 }
 
-static quire_status verify_head(const struct kv_part *part, uint32_t layer, uint32_t head, size_t end,
-                                const struct kv_summary *summaries, quire_error *err)
-{
-    for (size_t b = part->first_block; b < end; b++)
-        if (hash64(kv_part_block(part, layer, head, b), part->block_bytes) != summaries[b - part->first_block].checksum)
-            return quire_fail(
-                err, QUIRE_ERR_FORMAT,
-                "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
-                "summary (KV-6)",
-                (unsigned long long)part->book_id, layer, head, b);
-    return QUIRE_OK;
-}
-
-static quire_status verify_layer(const struct kv_part *part, uint32_t layer, size_t end, quire_error *err)
+/* Compares blocks [first_block, end) of a head with their checksums. */
+static quire_status compare_head(const struct kv_part *part, uint32_t layer, uint32_t head, size_t end,
+                                 size_t *bad_block, quire_error *err)
 {
     const unsigned char *data = NULL;
     int fd = -1;
@@ -140,16 +136,54 @@ static quire_status verify_layer(const struct kv_part *part, uint32_t layer, siz
         status = kv_file_map(&data, fd, part->summary_bytes, part->folder, err);
     kv_file_close(&fd);
     const struct kv_summary *summaries = (const void *)data;
-    for (uint32_t h = 0; h < part->geometry.n_heads && status == QUIRE_OK; h++)
-        status = verify_head(part, layer, h, end, summaries + h * part->capacity_blocks, err);
+    for (size_t b = part->first_block; b < end && status == QUIRE_OK; b++) {
+        uint64_t checksum = hash64(kv_part_block(part, layer, head, b), part->block_bytes);
+        if (checksum == summaries[head * part->capacity_blocks + b - part->first_block].checksum)
+            continue;
+        *bad_block = b;
+        status = quire_fail(err, QUIRE_ERR_FORMAT,
+                            "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                            "summary (KV-6)",
+                            (unsigned long long)part->book_id, layer, head, b);
+    }
     kv_file_unmap(data, part->summary_bytes);
+    kv_part_release_blocks(part, layer, head, part->first_block, end);
+    return status;
+}
+
+void kv_part_distrust(struct kv_part *part, uint32_t layer, size_t end)
+{
+    part->check_ends[layer] = end;
+    for (uint32_t h = 0; h < part->geometry.n_heads; h++)
+        atomic_store(&part->checked[(size_t)layer * part->geometry.n_heads + h], 0);
+}
+
+bool kv_part_is_checked(const struct kv_part *part, uint32_t layer)
+{
+    bool is_checked = true;
+    for (uint32_t h = 0; h < part->geometry.n_heads && part->check_ends[layer] > part->first_block; h++)
+        is_checked = is_checked && atomic_load(&part->checked[(size_t)layer * part->geometry.n_heads + h]);
+    return is_checked;
+}
+
+quire_status kv_part_check(const struct kv_part *part, uint32_t layer, uint32_t head, size_t *bad_block,
+                           quire_error *err)
+{
+    atomic_uchar *is_checked = &part->checked[(size_t)layer * part->geometry.n_heads + head];
+    if (part->check_ends[layer] <= part->first_block || atomic_load(is_checked))
+        return QUIRE_OK;
+    quire_status status = compare_head(part, layer, head, part->check_ends[layer], bad_block, err);
+    if (status == QUIRE_OK)
+        atomic_store(is_checked, 1);
     return status;
 }
 
 quire_status kv_part_verify(const struct kv_part *part, size_t end, quire_error *err)
 {
     quire_status status = QUIRE_OK;
-    for (uint32_t i = 0; i < part->geometry.n_layers && part->book_id && status == QUIRE_OK; i++)
-        status = verify_layer(part, i, size_min(end, part->end_block), err);
+    size_t bad_block;
+    for (uint32_t i = 0; i < part->geometry.n_layers && part->book_id; i++)
+        for (uint32_t h = 0; h < part->geometry.n_heads && status == QUIRE_OK; h++)
+            status = compare_head(part, i, h, size_min(end, part->end_block), &bad_block, err);
     return status;
 }

@@ -2,6 +2,8 @@
 #ifndef QUIRE_KV_PART_H
 #define QUIRE_KV_PART_H
 
+#include <stdatomic.h>
+
 #include "kv/kv.h"
 #include "kv/kv_file.h"
 
@@ -16,7 +18,11 @@ struct kv_part {
     uint64_t layer_bytes;   /* of one layer's file */
     uint64_t summary_bytes;
     const unsigned char **layers; /* [n_layers] mapped files; NULL where not mapped */
-    bool is_borrowed;             /* `layers` and `folder` belong to another book's part */
+    /* What was there when the part was opened is checked before it is used (KV-6): of each layer the blocks before its
+     * check_end, head by head. */
+    size_t *check_ends;     /* [n_layers] */
+    atomic_uchar *checked;  /* [n_layers][n_heads] nonzero: done, and found sound */
+    bool is_borrowed;       /* folder, layers, check_ends and checked belong to another book's part */
 };
 
 /* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */
@@ -33,7 +39,7 @@ void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const cha
 quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *kind, uint32_t layer, int flags,
                                quire_error *err);
 
-/* Maps all layers. Errors: IO, FORMAT. */
+/* Maps all layers; every block is to be checked. Errors: IO, FORMAT. */
 quire_status kv_part_map(struct kv_part *part, quire_error *err);
 
 /* Where a head's block lies in its file, in bytes. */
@@ -52,6 +58,18 @@ static inline const unsigned char *kv_part_block(const struct kv_part *part, uin
 void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
 void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
 void kv_part_release_layer(const struct kv_part *part, uint32_t layer);
+
+/* From now on blocks [first_block, end) of the layer count as not checked. */
+void kv_part_distrust(struct kv_part *part, uint32_t layer, size_t end);
+
+/* Whether the heads of the layer need no check (any more). */
+bool kv_part_is_checked(const struct kv_part *part, uint32_t layer);
+
+/* Checks the head, unless that was done before. Heads may be checked by several threads at once. The blocks are let go
+ * from memory. Errors: FORMAT, naming book, layer, head and block, and *bad_block is the first one that is damaged; IO.
+ */
+quire_status kv_part_check(const struct kv_part *part, uint32_t layer, uint32_t head, size_t *bad_block,
+                           quire_error *err);
 
 /* Compares blocks [first_block, end) of every layer and head with the checksums in the summary files. Errors: FORMAT
  * naming layer, head and block (KV-6); IO. Temporary parts have no checksums and pass. */

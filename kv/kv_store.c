@@ -117,6 +117,30 @@ void kv_store_set_notice(struct kv_store *store, uint64_t id, const quire_error 
                why->message);
 }
 
+quire_status kv_store_narrow(struct kv_store *store, uint64_t id, uint64_t n_sound, const quire_error *why)
+{
+    size_t i = 0;
+    while (i < store->n_narrowed && store->narrowed[i].id != id)
+        i++;
+    if (i < store->n_narrowed && store->narrowed[i].n_sound <= n_sound)
+        return QUIRE_OK;
+    quire_status status = mem_reserve((void **)&store->narrowed, &store->narrowed_capacity, i + 1,
+                                      sizeof *store->narrowed, "damaged books", NULL);
+    if (status == QUIRE_OK) {
+        store->narrowed[i] = (struct kv_narrowed){id, n_sound, *why};
+        store->n_narrowed = size_max(store->n_narrowed, i + 1);
+    }
+    return status;
+}
+
+const struct kv_narrowed *kv_store_narrowed(const struct kv_store *store, uint64_t id)
+{
+    for (size_t i = 0; i < store->n_narrowed; i++)
+        if (store->narrowed[i].id == id)
+            return &store->narrowed[i];
+    return NULL;
+}
+
 const char *kv_store_notice(const struct kv_store *store)
 {
     return store->notice.status == QUIRE_OK ? NULL : store->notice.message;
@@ -265,6 +289,7 @@ void kv_store_close(struct kv_store *store)
     free(store->path);
     free(store->books_path);
     free(store->temporary_path);
+    free(store->narrowed);
     free(store);
 }
 

@@ -13,6 +13,15 @@ struct kv_store {
     char *books_path;     /* path/books */
     char *temporary_path; /* where temporary books go */
     quire_error notice;
+    struct kv_narrowed *narrowed; /* [n_narrowed] */
+    size_t n_narrowed, narrowed_capacity;
+};
+
+/* A book with a damaged block, of which this handle of the store uses only what lies before it. */
+struct kv_narrowed {
+    uint64_t id;
+    uint64_t n_sound; /* tokens */
+    quire_error why;
 };
 
 /* The folder of a book. */
@@ -29,6 +38,12 @@ quire_status kv_store_manifest(struct kv_manifest *out, const struct kv_store *s
 
 /* A new book's folder with a new id, locked by *lock_fd. Errors: IO, NO_SPACE. */
 quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *store, quire_error *err);
+
+/* From now on only tokens [0, n_sound) of the book serve, at most. Errors: NO_MEMORY. */
+quire_status kv_store_narrow(struct kv_store *store, uint64_t id, uint64_t n_sound, const quire_error *why);
+
+/* How far the book was narrowed, or NULL. */
+const struct kv_narrowed *kv_store_narrowed(const struct kv_store *store, uint64_t id);
 
 /* Keeps why a book is not reused, for kv_store_notice. */
 void kv_store_set_notice(struct kv_store *store, uint64_t id, const quire_error *why);

@@ -46,7 +46,8 @@ typedef struct quire_progress {
 typedef int (*quire_progress_fn)(void *user, const quire_progress *progress);
 
 /* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first token
- * of a text has none), in order. Only tokens computed now are reported, not those reused from the store. */
+ * of a text has none), in order. Only tokens computed now are reported, not those reused from the store; twice, where
+ * a damaged block of the store made a part be computed again. */
 typedef void (*quire_logprobs_fn)(void *user, uint64_t first, const int32_t *ids, const float *logprobs, size_t n);
 
 typedef struct quire_engine_options {
@@ -57,6 +58,10 @@ typedef struct quire_engine_options {
     quire_dtype kv_type;    /* F32, F16 or BF16 */
     uint32_t chunk_tokens;  /* tokens that go through one layer together; 0: 512 */
     uint32_t span_tokens;   /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
+    /* With a store, what a crash may cost: the span at work is saved once this many seconds have passed since the last
+     * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so slow
+     * that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
+    double commit_seconds;
     uint32_t n_threads;     /* 0: the processors that this process may use */
     const char *isa;        /* "ref", "base", "avx2", "avx512"; NULL: QUIRE_ISA, else the best that runs here */
     quire_progress_fn progress;
@@ -64,7 +69,7 @@ typedef struct quire_engine_options {
     void *user; /* for both */
 } quire_engine_options;
 
-/* bf16 KV and zeros. */
+/* bf16 KV, a commit every 60 seconds, and zeros. */
 QUIRE_API quire_engine_options quire_engine_defaults(void);
 
 /* What reading n_tokens and writing n_new more takes. */
@@ -107,7 +112,9 @@ QUIRE_API quire_status quire_book_open(quire_book **out, quire_engine *engine, q
 QUIRE_API void quire_book_close(quire_book *book);
 
 /* Reads ids[0..n) as the book's text: takes from the store the longest beginning that it holds, computes the rest and
- * keeps it there. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them).
+ * keeps it there, also while it works (commit_seconds), so that after a crash the same call goes on from the last
+ * commit. What the store held is checked before it is used; what is damaged is computed again, and quire_book_notice
+ * tells. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them).
  * Errors: CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (budget),
  * NO_SPACE (known before the work starts where the file system says so), IO, BUSY, NUMERIC (with layer and position),
  * USAGE (no tokens, an id outside the vocabulary). */
@@ -121,8 +128,8 @@ QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_err
  * first read. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
 
-/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Valid until the
- * next call on the engine or the book. */
+/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Also the first
+ * append can find damage. Valid until the next call on the engine or the book. */
 QUIRE_API const char *quire_book_notice(const quire_book *book);
 
 QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */

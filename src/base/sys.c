@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem.h"
@@ -182,6 +183,13 @@ out:
 bool sys_exists(const char *path)
 {
     return access(path, F_OK) == 0;
+}
+
+double sys_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* The number in kB after `field` in a /proc file, in bytes; 0 where it is not there. */

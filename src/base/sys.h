@@ -69,6 +69,9 @@ quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_
 
 bool sys_exists(const char *path);
 
+/* Seconds on a clock that only goes forward. */
+double sys_now(void);
+
 /* Peak resident memory of this process in bytes (VmHWM), and what may be used: physical memory that is available, or the
  * limit of the control group where that is less. */
 uint64_t sys_peak_resident_bytes(void);

@@ -25,6 +25,7 @@ struct job {
     quire_book *book;
     struct writer writer;
     struct receipt receipt;
+    bool is_noticed; /* what the store could not give was said */
 };
 
 /* The document's ids with the prompt's around them, in the document's own array. */
@@ -46,6 +47,15 @@ static quire_status wrap_document(struct document *d, const quire_prompt *prompt
     return QUIRE_OK;
 }
 
+/* Reading tells what in the store was damaged; the first token written can, too. */
+static void say_notice(struct job *job)
+{
+    const char *notice = quire_book_notice(job->book);
+    if (notice && !job->is_noticed)
+        progress_note(&job->s->progress, "%s", notice);
+    job->is_noticed = job->is_noticed || notice;
+}
+
 /* The plan comes first: what cannot be done is known before the work starts. */
 static quire_status read_book(struct job *job, size_t n, quire_error *err)
 {
@@ -65,8 +75,7 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     progress_begin(&s->progress);
     status = quire_book_read(job->book, job->document->ids, n, n_new, err);
     progress_clear(&s->progress);
-    if (quire_book_notice(job->book))
-        progress_note(&s->progress, "%s", quire_book_notice(job->book));
+    say_notice(job);
     job->receipt.read_seconds = progress_now() - start;
     job->receipt.n_reused = quire_book_n_reused(job->book);
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
@@ -91,6 +100,11 @@ static quire_status write_text(struct job *job, quire_error *err)
     double start = progress_now();
     progress_begin(&job->s->progress);
     quire_status status = writer_run(&job->writer, job->book, err);
+    say_notice(job);
+    if (quire_book_n_reused(job->book) < job->receipt.n_reused) { /* damage: a part was read again */
+        job->receipt.n_reused = quire_book_n_reused(job->book);
+        job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
+    }
     job->receipt.write_seconds = progress_now() - start;
     job->receipt.n_new = job->writer.n_tokens;
     job->receipt.ending = job->writer.ending;

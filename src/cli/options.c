@@ -109,6 +109,8 @@ const struct option_row option_rows[] = {
      "keep keys and values in DIR, to be used again", "$XDG_CACHE_HOME/quire or ~/.cache/quire"},
     {"no-store", 0, NULL, OPTION_FLAG, FIELD(no_store), 0, 0, ON_WRITING, GROUP_COMPUTING,
      "keep nothing: use temporary files that vanish", NULL},
+    {"commit-every", 0, "SECONDS", OPTION_NUMBER, FIELD(commit_seconds), 0, 86400, ON_WRITING, GROUP_COMPUTING,
+     "save a reading in the store at least every SECONDS, so that a crash costs no more", NULL},
     {"kv-type", 0, "TYPE", OPTION_TEXT, FIELD(kv_type), 0, 0, ON_ENGINE, GROUP_COMPUTING,
      "store keys and values as f32, f16 or bf16", NULL},
     {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
@@ -137,6 +139,7 @@ struct options options_defaults(enum command_id command)
         .command = command,
         .max_tokens = command == COMMAND_CONTINUE ? 200 : 300,
         .sampler = quire_sampler_defaults(),
+        .commit_seconds = (float)quire_engine_defaults().commit_seconds,
         .kv_type = quire_dtype_name(quire_engine_defaults().kv_type),
     };
 }

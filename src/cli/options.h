@@ -50,6 +50,7 @@ struct options {
     uint64_t memory_bytes;
     const char *store; /* NULL: the user's cache folder */
     bool no_store;
+    float commit_seconds;
     const char *kv_type;
     uint32_t chunk_tokens;
     uint32_t span_tokens;

@@ -55,6 +55,7 @@ static quire_status open_engine(struct session *s)
     options.memory_bytes = o->memory_bytes;
     options.store_path = s->store;
     options.no_reuse = s->on_logprobs != NULL; /* log-probabilities are computed, not stored */
+    options.commit_seconds = (double)o->commit_seconds;
     options.chunk_tokens = o->chunk_tokens;
     options.span_tokens = o->span_tokens;
     options.n_threads = o->n_threads;

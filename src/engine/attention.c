@@ -149,12 +149,50 @@ static void attend_group(void *context, size_t item, uint32_t worker)
         kv_book_release(a->kv, a->layer, kv_head, 0, (end - 1) / KV_BLOCK_TOKENS + 1);
 }
 
-void attention_chunk(struct quire_engine *engine, const struct attention *attention)
+/* --- checks ----------------------------------------------------------------------------------------------------- */
+
+struct check {
+    struct quire_engine *engine;
+    const struct attention *attention;
+    atomic_bool has_failed;
+    quire_error why; /* of the first failure */
+};
+
+static void check_head(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    struct check *check = context;
+    quire_error why = {0};
+    if (engine_is_cancelled(check->engine) || atomic_load(&check->has_failed))
+        return;
+    if (kv_book_check(check->attention->kv, check->attention->layer, (uint32_t)item, &why) != QUIRE_OK &&
+        !atomic_exchange(&check->has_failed, true))
+        check->why = why;
+}
+
+static quire_status check_blocks(struct quire_engine *engine, const struct attention *attention, quire_error *err)
+{
+    struct check check = {.engine = engine, .attention = attention};
+    if (kv_book_is_checked(attention->kv, attention->layer))
+        return QUIRE_OK;
+    threads_run(engine->threads, engine->model->config.kv_n_heads, check_head, &check);
+    if (check.why.status != QUIRE_OK)
+        return quire_fail(err, check.why.status, "%s", check.why.message);
+    return engine_check_cancelled(engine, err);
+}
+
+/* --- both ways --------------------------------------------------------------------------------------------------- */
+
+quire_status attention_chunk(struct quire_engine *engine, const struct attention *attention, quire_error *err)
 {
     struct job job = {engine, attention};
+    quire_status status = check_blocks(engine, attention, err);
+    if (status != QUIRE_OK)
+        return status;
     size_t first_group = attention->first / GROUP_QUERIES;
     size_t last_group = (attention->first + attention->n - 1) / GROUP_QUERIES;
     threads_run(engine->threads, (last_group - first_group + 1) * engine->model->config.n_heads, attend_group, &job);
+    return engine_check_cancelled(engine, err);
 }
 
 static void attend_token(void *context, size_t item, uint32_t worker)
@@ -177,8 +215,11 @@ static void attend_token(void *context, size_t item, uint32_t worker)
         kv_book_release(a->kv, a->layer, kv_head, 0, a->first / KV_BLOCK_TOKENS + 1);
 }
 
-void attention_token(struct quire_engine *engine, const struct attention *attention)
+quire_status attention_token(struct quire_engine *engine, const struct attention *attention, quire_error *err)
 {
     struct job job = {engine, attention};
-    threads_run(engine->threads, engine->model->config.n_heads, attend_token, &job);
+    quire_status status = check_blocks(engine, attention, err);
+    if (status == QUIRE_OK)
+        threads_run(engine->threads, engine->model->config.n_heads, attend_token, &job);
+    return status;
 }

@@ -4,6 +4,9 @@
 
 #include "engine.h"
 
+/* Both ways of attention check the blocks that an earlier run stored, when they are first used. Errors: FORMAT (damaged:
+ * named; kv_book_condemn), IO, CANCELLED; `out` is then undefined. */
+
 /* Scratch memory of the threads, for both uses below. */
 struct attention_scratch {
     float *memory;
@@ -16,7 +19,7 @@ size_t attention_scratch_floats(const quire_config *config);
 /* Queries of tokens [first, first + n) of one layer, whose keys and values up to there are in the book.
  * q: row r of token first + r starts at q + r * q_stride, heads side by side; scaled here by softmax_scale.
  * out: [n][d_model]. releases_heads: each head's blocks are let go once they were used.
- * Stops early, leaving out undefined, when the engine is cancelled. */
+ */
 struct attention {
     struct kv_book *kv;
     uint32_t layer;
@@ -27,9 +30,9 @@ struct attention {
     const struct attention_scratch *scratch;
     bool releases_heads;
 };
-void attention_chunk(struct quire_engine *engine, const struct attention *attention);
+quire_status attention_chunk(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
 /* The same for one token (n == 1), the last in the book: blocks are used as they are stored. */
-void attention_token(struct quire_engine *engine, const struct attention *attention);
+quire_status attention_token(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
 #endif

@@ -52,10 +52,13 @@ static quire_status check_space(const quire_book *book, quire_error *err)
     if (status != QUIRE_OK)
         return status;
     uint64_t needed = kv_disk_bytes(&geometry, book->n_read + book->n_new - kv_book_frontier(book->kv));
+    /* A commit of a span in flight writes its residual stream anew before the one before goes. */
+    if (book->engine->opts.store_path && kv_book_frontier(book->kv) < book->n_read)
+        needed += 2ull * book->plan.figures.span_tokens * book->engine->model->config.d_model * sizeof(float);
     if (needed > free_bytes)
         return quire_fail(err, QUIRE_ERR_NO_SPACE,
-                          "keys and values of %zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder "
-                          "with --store, or a smaller --kv-type",
+                          "%zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder with --store, or a "
+                          "smaller --kv-type",
                           book->n_read + book->n_new - kv_book_frontier(book->kv), (unsigned long long)(needed >> 20),
                           (unsigned long long)(free_bytes >> 20));
     return QUIRE_OK;
@@ -66,6 +69,45 @@ static quire_status take_request(quire_engine *engine, quire_status status)
     if (status == QUIRE_ERR_CANCELLED)
         atomic_store(&engine->is_cancelled, false);
     return status;
+}
+
+static void close_kv(quire_book *book)
+{
+    book->n_written_before = quire_book_disk_bytes(book);
+    kv_book_close(book->branch);
+    kv_book_close(book->kv);
+    book->branch = book->kv = NULL;
+}
+
+static quire_status read_once(quire_book *book, quire_error *err)
+{
+    quire_engine *engine = book->engine;
+    quire_status status = kv_book_open(&book->kv, engine->store, book->ids, book->n_read, engine->opts.no_reuse, err);
+    if (status != QUIRE_OK)
+        return status;
+    book->n_reused = kv_book_frontier(book->kv);
+    status = check_space(book, err);
+    if (status == QUIRE_OK && book->n_reused < book->n_read)
+        return prefill_read(book, err);
+    if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, engine->model->config.vocab_size))
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "the stored book has lost its logits: read it with --no-store, or remove "
+                                                   "it from the store");
+    return status;
+}
+
+/* Where blocks that the store held turn out to be damaged, what lies before them is read from, and the rest computed again.
+ * Each turn leaves less of a damaged book in use, so that this ends. */
+static quire_status read_text(quire_book *book, quire_error *err)
+{
+    for (;;) {
+        quire_error why = {0};
+        quire_status status = read_once(book, &why);
+        if (status == QUIRE_OK)
+            return QUIRE_OK;
+        if (status != QUIRE_ERR_FORMAT || !book->kv || !kv_book_condemn(book->kv))
+            return quire_fail(err, status, "%s", why.message);
+        close_kv(book);
+    }
 }
 
 quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err)
@@ -88,21 +130,42 @@ quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, siz
     memcpy(book->ids, ids, n * sizeof *ids);
     book->n_read = n;
     book->n_new = n_new;
-    status = kv_book_open(&book->kv, engine->store, ids, n, engine->opts.no_reuse, err);
-    if (status != QUIRE_OK)
-        return status;
-    book->n_reused = kv_book_frontier(book->kv);
-    status = check_space(book, err);
-    if (status == QUIRE_OK && book->n_reused < n)
-        status = prefill_read(book, err);
-    else if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, config->vocab_size))
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "the stored book has lost its logits: read it with --no-store, or remove "
-                                                   "it from the store");
+    status = read_text(book, err);
     if (status == QUIRE_OK) {
         book->n_tokens = n;
         book->has_logits = true;
     }
     return take_request(engine, status);
+}
+
+static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
+{
+    quire_engine *engine = book->engine;
+    quire_status status = QUIRE_OK;
+    if (!book->decode)
+        status = decode_open(&book->decode, engine, err);
+    if (status == QUIRE_OK && !book->branch)
+        status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
+    if (status == QUIRE_OK)
+        status = decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
+    return status;
+}
+
+/* The first token meets every block of a text that was reused whole: where one is damaged the text is read again. */
+static quire_status decode_first(quire_book *book, int32_t id, quire_error *err)
+{
+    for (;;) {
+        quire_error why = {0};
+        quire_status status = decode_once(book, id, &why);
+        if (status == QUIRE_OK)
+            return QUIRE_OK;
+        if (status != QUIRE_ERR_FORMAT || !book->branch || !kv_book_condemn(book->branch))
+            return quire_fail(err, status, "%s", why.message);
+        close_kv(book);
+        status = read_text(book, err);
+        if (status != QUIRE_OK)
+            return status;
+    }
 }
 
 quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
@@ -115,12 +178,7 @@ quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
         return quire_fail(err, QUIRE_ERR_USAGE, "nothing can be appended: the book was not read to its end");
     if (book->n_tokens == book->n_read + book->n_new)
         return quire_fail(err, QUIRE_ERR_USAGE, "room was planned for %zu new tokens, and all are there", book->n_new);
-    if (!book->decode)
-        status = decode_open(&book->decode, engine, err);
-    if (status == QUIRE_OK && !book->branch)
-        status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
-    if (status == QUIRE_OK)
-        status = decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
+    status = book->n_tokens == book->n_read ? decode_first(book, id, err) : decode_once(book, id, err);
     if (status != QUIRE_OK) {
         book->has_logits = false; /* some layers have the token and others not: the book ends here */
         return take_request(engine, status);
@@ -162,5 +220,6 @@ uint64_t quire_book_n_reused(const quire_book *book)
 
 uint64_t quire_book_disk_bytes(const quire_book *book)
 {
-    return (book->kv ? kv_book_n_written(book->kv) : 0) + (book->branch ? kv_book_n_written(book->branch) : 0);
+    return book->n_written_before + (book->kv ? kv_book_n_written(book->kv) : 0) +
+           (book->branch ? kv_book_n_written(book->branch) : 0);
 }

@@ -63,9 +63,11 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
     quire_status status = kv_book_put(kv, layer, position, 1, k, k + engine_kv_width(config), width, err);
     if (status != QUIRE_OK)
         return status;
-    attention_token(engine, &(struct attention){.kv = kv, .layer = layer, .first = position, .n = 1, .q = d->wide,
-                                                .q_stride = width, .out = d->normed, .scratch = &d->scratch,
-                                                .releases_heads = releases_heads});
+    struct attention attention = {.kv = kv, .layer = layer, .first = position, .n = 1, .q = d->wide, .q_stride = width,
+                                  .out = d->normed, .scratch = &d->scratch, .releases_heads = releases_heads};
+    status = attention_token(engine, &attention, err);
+    if (status != QUIRE_OK)
+        return status;
     linear_vector(engine, d->x, &w->out_proj, w->out_proj_bias, d->normed, true);
 
     layer_norm_rows(engine, d->normed, d->x, 1, w->norm_2_weight, w->norm_2_bias);

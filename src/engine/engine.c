@@ -19,7 +19,7 @@ struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv
 
 quire_engine_options quire_engine_defaults(void)
 {
-    return (quire_engine_options){.kv_type = QUIRE_DTYPE_BF16};
+    return (quire_engine_options){.kv_type = QUIRE_DTYPE_BF16, .commit_seconds = 60};
 }
 
 static quire_status check_options(const quire_engine_options *opts, quire_error *err)
@@ -29,6 +29,8 @@ static quire_status check_options(const quire_engine_options *opts, quire_error 
                           quire_dtype_name(opts->kv_type));
     if (opts->chunk_tokens > 1 << 20)
         return quire_fail(err, QUIRE_ERR_USAGE, "a chunk of %u tokens is too large: at most %d", opts->chunk_tokens, 1 << 20);
+    if (!(opts->commit_seconds >= 0))
+        return quire_fail(err, QUIRE_ERR_USAGE, "a commit every %g seconds: expected 0 or more", opts->commit_seconds);
     if (opts->n_threads > 1024)
         return quire_fail(err, QUIRE_ERR_USAGE, "%u threads are too many: at most 1024", opts->n_threads);
     return QUIRE_OK;

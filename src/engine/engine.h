@@ -34,6 +34,7 @@ struct quire_book {
     size_t n_tokens;
     size_t n_new;
     size_t n_reused;
+    uint64_t n_written_before; /* bytes, by handles that were closed over damage */
     float *logits; /* [vocab_size], after the last token */
     bool has_logits;
     struct decode *decode;
@@ -42,6 +43,12 @@ struct quire_book {
 static inline bool engine_is_cancelled(struct quire_engine *engine)
 {
     return atomic_load_explicit(&engine->is_cancelled, memory_order_relaxed);
+}
+
+/* Errors: CANCELLED. */
+static inline quire_status engine_check_cancelled(struct quire_engine *engine, quire_error *err)
+{
+    return engine_is_cancelled(engine) ? quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request") : QUIRE_OK;
 }
 
 /* Width of a row of keys (or values): kv_n_heads * head_dim. */

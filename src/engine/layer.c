@@ -128,11 +128,6 @@ size_t layer_find_bad_row(const float *x, size_t n, size_t d_model)
 
 /* --- the two phases -------------------------------------------------------------------------------------------- */
 
-static quire_status cancelled(quire_error *err)
-{
-    return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
-}
-
 quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv, uint32_t layer,
                              size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x, quire_error *err)
 {
@@ -148,19 +143,21 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     if (config->clip_qkv > 0 || config->qk_ln)
         threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
 
+    quire_status status = QUIRE_OK;
     if (*kv_next < first + n) { /* after an interruption a part may be there already */
         const float *k = qkv + (*kv_next - first) * width + d_model;
-        quire_status status = kv_book_put(kv, layer, *kv_next, first + n - *kv_next, k, k + engine_kv_width(config), width,
+        status = kv_book_put(kv, layer, *kv_next, first + n - *kv_next, k, k + engine_kv_width(config), width,
                                           err);
         if (status != QUIRE_OK)
             return status;
         *kv_next = first + n;
     }
-    attention_chunk(engine, &(struct attention){.kv = kv, .layer = layer, .first = first, .n = n, .q = qkv,
-                                                .q_stride = width, .out = buffers->normed, .scratch = &buffers->scratch,
-                                                .releases_heads = releases_heads});
-    if (engine_is_cancelled(engine))
-        return cancelled(err);
+    struct attention attention = {.kv = kv, .layer = layer, .first = first, .n = n, .q = qkv, .q_stride = width,
+                                  .out = buffers->normed, .scratch = &buffers->scratch,
+                                  .releases_heads = releases_heads};
+    status = attention_chunk(engine, &attention, err);
+    if (status != QUIRE_OK)
+        return status;
     linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->normed, .x_stride = d_model,
                                             .w = buffers->second, .bias = w->out_proj_bias, .m = n, .n = d_model,
                                             .k = d_model, .add = true});
@@ -180,8 +177,9 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
                                             .n = d_ff, .k = d_model});
     struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
     threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
-    if (engine_is_cancelled(engine))
-        return cancelled(err);
+    quire_status status = engine_check_cancelled(engine, err);
+    if (status != QUIRE_OK)
+        return status;
     linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->wide, .x_stride = d_ff,
                                             .w = buffers->second, .bias = w->down_proj_bias, .m = n, .n = d_model,
                                             .k = d_ff, .add = true});

@@ -33,7 +33,7 @@ size_t layer_wide_floats(const quire_config *config);
 void layer_unpack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase);
 
 /* Phase 1 of a chunk: tokens [first, first + n). Keys and values of tokens from *kv_next on are put into the book, and
- * *kv_next moves with them. Errors: of kv_book_put; CANCELLED, with x unchanged. */
+ * *kv_next moves with them. Errors: of kv_book_put and attention_chunk, with x unchanged. */
 quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv, uint32_t layer,
                              size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x, quire_error *err);
 

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/sys.h"
 #include "head.h"
 #include "layer.h"
+#include "pace.h"
 #include "residency.h"
 
 struct prefill {
@@ -17,6 +19,7 @@ struct prefill {
 
     /* Where the work stands. */
     struct kv_flight at;
+    struct pace pace;
 
     double work_total, work_before; /* in floating-point operations: of the whole read, and of what is behind the span */
 };
@@ -109,6 +112,30 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
     return QUIRE_OK;
 }
 
+/* --- commits --------------------------------------------------------------------------------------------------- */
+
+/* Keeps the span at work in the store. What cannot be kept is only time that may be lost: it does not stop the work. */
+static void save_flight(struct prefill *p)
+{
+    struct quire_book *book = p->book;
+    size_t n = p->at.span_end - p->at.span_first;
+    double start = sys_now();
+    kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
+                        n * book->engine->model->config.d_model * sizeof(float), NULL);
+    pace_committed(&p->pace, start, sys_now());
+}
+
+/* After a chunk. The last one of a span needs nothing: the span itself is committed next. */
+static void commit_step(struct prefill *p)
+{
+    const struct quire_engine *engine = p->book->engine;
+    const struct kv_flight *at = &p->at;
+    bool is_layer_end = at->phase + 1 == N_PHASES && at->next_token == at->span_end;
+    bool is_span_end = is_layer_end && at->layer + 1 == engine->model->config.n_layers;
+    if (engine->opts.store_path && !is_span_end && pace_is_due(&p->pace, is_layer_end, sys_now()))
+        save_flight(p);
+}
+
 /* --- a span ---------------------------------------------------------------------------------------------------- */
 
 /* One phase of the current layer, from at.next_token to the end of the span. */
@@ -136,6 +163,7 @@ static quire_status run_phase(struct prefill *p, quire_error *err)
         if (status != QUIRE_OK)
             return status;
         at->next_token += n;
+        commit_step(p);
     }
     return QUIRE_OK;
 }
@@ -195,7 +223,11 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
         if (!book->plan.prefill.keeps_head)
             residency_release_matrix(&engine->model->lm_head);
     }
-    return kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL, config->vocab_size, err);
+    double start = sys_now();
+    quire_status status = kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL,
+                                         config->vocab_size, err);
+    pace_committed(&p->pace, start, sys_now());
+    return status;
 }
 
 /* The span that an interruption left in the store, where it fits this run's buffers and is sound. */
@@ -235,15 +267,6 @@ static void start_span(struct prefill *p)
         residency_release_matrix(&engine->model->wte);
 }
 
-/* Keeps an interrupted span. What cannot be kept is only lost time: the interruption stays the result. */
-static void save_flight(struct prefill *p)
-{
-    struct quire_book *book = p->book;
-    size_t n = p->at.span_end - p->at.span_first;
-    kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
-                        n * book->engine->model->config.d_model * sizeof(float), NULL);
-}
-
 quire_status prefill_read(struct quire_book *book, quire_error *err)
 {
     const quire_config *config = &book->engine->model->config;
@@ -253,6 +276,7 @@ quire_status prefill_read(struct quire_book *book, quire_error *err)
         .work_total = layer_work(config, frontier, book->n_read) * config->n_layers,
     };
     quire_status status = allocate_buffers(&p, err);
+    pace_start(&p.pace, book->engine->opts.commit_seconds, sys_now());
     while (status == QUIRE_OK && kv_book_frontier(book->kv) < book->n_read) {
         start_span(&p);
         status = run_layers(&p, err);

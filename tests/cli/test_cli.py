@@ -69,6 +69,15 @@ class Case(unittest.TestCase):
         self.assertEqual(result.code, code, f"{arguments}: {result.err}")
         return result
 
+    def second_reader(self):
+        """What the reader that follows quire-kv(5) says of the store in the cache."""
+        store = self.folder / "cache" / "quire"
+        result = subprocess.run([sys.executable, HERE.parent / "kv" / "second_reader.py", store], capture_output=True,
+                                text=True, check=False, timeout=60)
+        if result.returncode == 77:
+            self.skipTest("no libxxhash")
+        return result
+
     def assert_error(self, result, *words):
         """One message with the program's name in front, naming each word, and nothing on standard output."""
         self.assertEqual(result.raw, b"")
@@ -356,6 +365,21 @@ class Writing(Case):
         kept_out, = self.objects("continue", "-n", "5", "--no-store", self.story)
         self.assertEqual((kept_out["reused_tokens"], kept_out["store"]), (0, None))
 
+    def test_store_is_as_its_page_says(self):
+        long = STORY * 8
+        self.run_quire("continue", "-n", "1", self.write("long.txt", long))
+        self.run_quire("continue", "-n", "1", self.write("other.txt", long[:len(long) // 2] + "Another end."))
+        sound = self.second_reader()
+        self.assertEqual((sound.returncode, sound.stderr), (0, ""))
+        self.assertEqual(len(sound.stdout.splitlines()), 2)
+        layers = (self.folder / "cache").glob("quire/books/*/layer.001")
+        layer = max(layers, key=lambda path: path.stat().st_blocks)  # the branch may have no block of its own
+        with open(layer, "r+b") as file:
+            byte = file.read(1)[0]
+            file.seek(0)
+            file.write(bytes([byte ^ 1]))
+        self.assertIn("layer 1, head 0, block 0", self.second_reader().stderr)
+
     def test_documents_are_texts_of_their_own_unless_joined(self):
         second = "Another one, quite different from the first.\n"
         other = self.write("other.txt", second)
@@ -532,6 +556,12 @@ class Interrupt(Case):
         fresh = json.loads(self.run_quire(*slow, "--json", "--no-store", long).out)
         self.assertGreater(resumed["reused_tokens"], 256)
         self.assertEqual(resumed["text"], fresh["text"])
+
+    def test_what_is_kept_is_as_the_stores_page_says(self):
+        long = self.write("long.txt", STORY * 24)
+        self.interrupt(signal.SIGINT, "continue", "--isa", "ref", "--threads", "1", "--span", "256", long)
+        result = self.second_reader()
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
 
     def test_while_waiting_for_input(self):
         process = self.start("continue", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
