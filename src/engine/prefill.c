@@ -148,8 +148,12 @@ static quire_status run_layers(struct prefill *p, quire_error *err)
     struct kv_flight *at = &p->at;
     for (; at->layer < model->config.n_layers; at->layer++) {
         uint32_t next = at->layer + 1;
-        if (next < model->config.n_layers && next >= residency->n_weight_layers)
-            residency_prefetch_layer(&model->layers[next]);
+        if (next < model->config.n_layers) { /* what was let go is asked for while this layer is computed */
+            if (next >= residency->n_weight_layers)
+                residency_prefetch_layer(&model->layers[next]);
+            if (next >= residency->n_kv_layers && at->span_first > 0)
+                kv_book_prefetch_layer(book->kv, next);
+        }
         for (; at->phase < N_PHASES; at->phase++) {
             quire_status status = run_phase(p, err);
             if (status != QUIRE_OK)
