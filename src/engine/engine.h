@@ -34,6 +34,7 @@ struct quire_book {
     size_t n_tokens;
     size_t n_new;
     size_t n_reused;
+    uint64_t n_resumed;
     float *logits; /* [vocab_size], after the last token */
     bool has_logits;
     struct decode *decode;
