@@ -144,6 +144,8 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_1_weight, w->norm_1_bias);
     linear_product(engine, &(struct linear){.y = qkv, .y_stride = width, .x = buffers->normed, .x_stride = d_model,
                                             .w = buffers->first, .bias = w->Wqkv_bias, .m = n, .n = width, .k = d_model});
+    if (engine_is_cancelled(engine))
+        return cancelled(err);
     struct rows_job rows = {engine, layer, qkv, n, width};
     if (config->clip_qkv > 0 || config->qk_ln)
         threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
@@ -178,10 +180,10 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
     linear_product(engine, &(struct linear){.y = buffers->wide, .y_stride = d_ff, .x = buffers->normed,
                                             .x_stride = d_model, .w = buffers->first, .bias = w->up_proj_bias, .m = n,
                                             .n = d_ff, .k = d_model});
-    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
-    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
     if (engine_is_cancelled(engine))
         return cancelled(err);
+    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
+    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
     linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->wide, .x_stride = d_ff,
                                             .w = buffers->second, .bias = w->down_proj_bias, .m = n, .n = d_model,
                                             .k = d_ff, .add = true});
