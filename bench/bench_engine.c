@@ -3,8 +3,9 @@
  *     bench_engine MODEL [--prefill 512,2048,8192] [--decode N] [--at CONTEXT] [--repeats N] [--threads N] [--memory MIB]
  *                  [--isa NAME] [--kv-type TYPE]
  *
- * Each prefill is a fresh reading without a store (its KV goes to unlinked temporary files). Lines are CSV: what, tokens,
- * tokens per second (median of the repeats), share of the peak, peak resident memory so far in MiB. */
+ * Each prefill is a fresh reading without a store (its KV goes to unlinked temporary files). The peaks are measured before
+ * and after every row and the best counts, so that a moment's noise in one of them does not flatter a share. Lines are CSV:
+ * what, tokens, tokens per second (median of the repeats), share of the peak, peak resident memory so far in MiB. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include "kernels/kernels.h"
 #include "quire/quire.h"
 
-enum { REPEATS_MAX = 32, GEMM = 2048 };
+enum { REPEATS_MAX = 32, ROWS_MAX = 32, GEMM = 2048 };
 
 static double seconds(void)
 {
@@ -44,6 +45,28 @@ static double median(double *values, size_t n)
 {
     qsort(values, n, sizeof *values, by_size);
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/* What was measured, until the peaks are final. */
+struct row {
+    const char *what;
+    size_t n_tokens;
+    double tokens_per_second;
+    double per_second; /* operations (prefill) or bytes (decode) */
+    uint64_t peak_resident_bytes;
+};
+
+struct results {
+    struct row rows[ROWS_MAX];
+    size_t n_rows;
+    double flops, bandwidth; /* the machine's peaks */
+};
+
+static void add_row(struct results *results, struct row row)
+{
+    row.peak_resident_bytes = sys_peak_resident_bytes();
+    if (results->n_rows < ROWS_MAX)
+        results->rows[results->n_rows++] = row;
 }
 
 /* --- the machine's peaks --------------------------------------------------------------------------------------- */
@@ -119,6 +142,17 @@ static double read_peak(struct threads *threads)
     return best;
 }
 
+static void measure_peaks(struct results *results, uint32_t n_threads)
+{
+    struct threads *threads;
+    quire_error err = {0};
+    check(threads_open(&threads, n_threads, &err), &err);
+    double flops = gemm_peak(threads), bandwidth = read_peak(threads);
+    threads_close(threads);
+    results->flops = flops > results->flops ? flops : results->flops;
+    results->bandwidth = bandwidth > results->bandwidth ? bandwidth : results->bandwidth;
+}
+
 /* --- the model ------------------------------------------------------------------------------------------------- */
 
 /* Operations of reading n tokens: products, causal attention, and the head once. */
@@ -140,7 +174,7 @@ static int32_t *make_ids(size_t n, uint32_t vocab)
     return ids;
 }
 
-static void bench_prefill(quire_engine *engine, const quire_config *config, size_t n, int repeats, double peak)
+static void bench_prefill(struct results *results, quire_engine *engine, const quire_config *config, size_t n, int repeats)
 {
     quire_error err = {0};
     double times[REPEATS_MAX];
@@ -154,15 +188,14 @@ static void bench_prefill(quire_engine *engine, const quire_config *config, size
         quire_book_close(book);
     }
     double time = median(times, (size_t)repeats);
-    printf("prefill,%zu,%.2f,%.3f,%llu\n", n, (double)n / time, prefill_work(config, (double)n) / time / peak,
-           (unsigned long long)(sys_peak_resident_bytes() >> 20));
-    fflush(stdout);
+    add_row(results, (struct row){.what = "prefill", .n_tokens = n, .tokens_per_second = (double)n / time,
+                                  .per_second = prefill_work(config, (double)n) / time});
     free(ids);
 }
 
 /* Decode at a context: the share of the bandwidth counts the weights and the KV, each read once for a token. */
-static void bench_decode(quire_engine *engine, const quire_model *model, size_t context, size_t n, quire_dtype kv_type,
-                         double bandwidth)
+static void bench_decode(struct results *results, quire_engine *engine, const quire_model *model, size_t context, size_t n,
+                         quire_dtype kv_type)
 {
     const quire_config *config = quire_model_config(model);
     quire_error err = {0};
@@ -180,11 +213,25 @@ static void bench_decode(quire_engine *engine, const quire_model *model, size_t 
     double time = median(times, n);
     double kv = 2.0 * config->n_layers * config->kv_n_heads * config->head_dim * quire_dtype_block_bytes(kv_type);
     double bytes = (double)quire_model_weight_bytes(model) + kv * (double)context;
-    printf("decode,%zu,%.3f,%.3f,%llu\n", context, 1 / time, bytes / time / bandwidth,
-           (unsigned long long)(sys_peak_resident_bytes() >> 20));
+    add_row(results, (struct row){.what = "decode", .n_tokens = context, .tokens_per_second = 1 / time,
+                                  .per_second = bytes / time});
     quire_book_close(book);
     free(ids);
     free(times);
+}
+
+static void print_results(const struct results *results, const char *path, const quire_engine *engine)
+{
+    printf("# %s, %u threads, kernels %s\n", path, quire_engine_n_threads(engine), quire_engine_isa(engine));
+    printf("# peak: OpenBLAS sgemm %.1f GFLOP/s, memory read %.1f GB/s\n", results->flops / 1e9,
+           results->bandwidth / 1e9);
+    printf("what,tokens,tokens_per_second,share_of_peak,peak_resident_mib\n");
+    for (size_t i = 0; i < results->n_rows; i++) {
+        const struct row *row = &results->rows[i];
+        double peak = strcmp(row->what, "prefill") == 0 ? results->flops : results->bandwidth;
+        printf("%s,%zu,%.3f,%.3f,%llu\n", row->what, row->n_tokens, row->tokens_per_second, row->per_second / peak,
+               (unsigned long long)(row->peak_resident_bytes >> 20));
+    }
 }
 
 int main(int argc, char **argv)
@@ -217,20 +264,20 @@ int main(int argc, char **argv)
     }
     quire_model *model;
     quire_engine *engine;
-    struct threads *threads;
+    struct results results = {0};
     check(quire_model_open(&model, argv[optind], &err), &err);
     check(quire_engine_open(&engine, model, &opts, &err), &err);
-    check(threads_open(&threads, quire_engine_n_threads(engine), &err), &err);
-    double flops = gemm_peak(threads), bandwidth = read_peak(threads);
-    threads_close(threads);
-    printf("# %s, %u threads, kernels %s\n", argv[optind], quire_engine_n_threads(engine), quire_engine_isa(engine));
-    printf("# peak: OpenBLAS sgemm %.1f GFLOP/s, memory read %.1f GB/s\n", flops / 1e9, bandwidth / 1e9);
-    printf("what,tokens,tokens_per_second,share_of_peak,peak_resident_mib\n");
-    fflush(stdout);
-    for (char *part = strtok(prefill, ","); part; part = strtok(NULL, ","))
-        bench_prefill(engine, quire_model_config(model), strtoul(part, NULL, 10), repeats, flops);
-    if (n_decode > 0)
-        bench_decode(engine, model, context, n_decode, opts.kv_type, bandwidth);
+    uint32_t n_threads = quire_engine_n_threads(engine);
+    measure_peaks(&results, n_threads);
+    for (char *part = strtok(prefill, ","); part; part = strtok(NULL, ",")) {
+        bench_prefill(&results, engine, quire_model_config(model), strtoul(part, NULL, 10), repeats);
+        measure_peaks(&results, n_threads);
+    }
+    if (n_decode > 0) {
+        bench_decode(&results, engine, model, context, n_decode, opts.kv_type);
+        measure_peaks(&results, n_threads);
+    }
+    print_results(&results, argv[optind], engine);
     quire_engine_close(engine);
     quire_model_close(model);
     return 0;

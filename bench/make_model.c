@@ -4,7 +4,7 @@
  *     make_model OUT.gguf [--shape 7b | --d-model N --n-heads N --n-layers N] [--vocab N] [--type q4_0] [--kv-heads N]
  *                [--bias-max X] [--clip X] [--context N] [--seed N]
  *
- * The vocabulary is of single bytes and fillers: texts go in as token ids (quire's benchmarks make their own). */
+ * Any text can be read by it, a token for a byte. */
 #include <getopt.h>
 #include <math.h>
 #include <stdint.h>
@@ -175,6 +175,24 @@ static void put_padding(size_t n)
         put(zeros, ALIGNMENT - n % ALIGNMENT);
 }
 
+/* The token of a byte, as GPT-2 spells bytes: printable Latin-1 as it is, the others from U+0100 on in order. */
+static void byte_token(char text[4], uint32_t byte)
+{
+    uint32_t code_point = 0x100;
+    for (uint32_t b = 0; b <= byte; b++) {
+        int is_printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b != 0xAD);
+        if (b == byte && is_printable)
+            code_point = b;
+        else if (!is_printable && b < byte)
+            code_point++;
+    }
+    if (code_point < 0x80)
+        snprintf(text, 4, "%c", (int)code_point);
+    else
+        snprintf(text, 4, "%c%c", (int)(0xC0 | code_point >> 6), (int)(0x80 | (code_point & 0x3F)));
+}
+
+/* Id 0 ends texts, 1 to 256 are the bytes, the others are padding: any text can be read, a token a byte. */
 static void put_vocabulary(uint32_t n)
 {
     char text[32];
@@ -182,14 +200,17 @@ static void put_vocabulary(uint32_t n)
     put_u32(GGUF_STRING);
     put_u64(n);
     for (uint32_t i = 0; i < n; i++) {
-        snprintf(text, sizeof text, i == 0 ? "<|endoftext|>" : i < 95 ? "%c" : "[PAD%u]", i < 95 ? (int)(i + 32) : (int)i);
+        if (i >= 1 && i <= 256)
+            byte_token(text, i - 1);
+        else
+            snprintf(text, sizeof text, i == 0 ? "<|endoftext|>" : "[PAD%u]", i);
         put_string(text);
     }
     put_key("tokenizer.ggml.token_type", GGUF_ARRAY);
     put_u32(GGUF_I32);
     put_u64(n);
     for (uint32_t i = 0; i < n; i++)
-        put_u32(i == 0 ? 3 : i < 95 ? 1 : 5);
+        put_u32(i == 0 ? 3 : i <= 256 ? 1 : 5);
     put_key("tokenizer.ggml.merges", GGUF_ARRAY);
     put_u32(GGUF_STRING);
     put_u64(0);
@@ -288,6 +309,8 @@ int main(int argc, char **argv)
     s.kv_n_heads = s.kv_n_heads ? s.kv_n_heads : s.n_heads;
     if (s.n_heads == 0 || s.n_layers == 0 || s.d_model % s.n_heads || s.n_heads % s.kv_n_heads || s.d_model % 32)
         die("d_model must be a multiple of n_heads and of 32, and n_heads of kv-heads");
+    if (s.vocab < 257)
+        die("a vocabulary of at least 257 is needed: the bytes and the end of a text");
     write_model(argv[optind], &s);
     return 0;
 }

@@ -325,7 +325,8 @@ def main():
             saved_at = time.time()
     validate(1.0)
     store()
-    print(f"done: {step} steps, {tokens:,} tokens, {(time.time() - began) / 60:.1f} minutes")
+    print(f"done: {step} steps, {tokens:,} tokens, {(time.time() - began) / 60:.1f} minutes, "
+          f"{spent / 60:.1f} of them in training steps")
 
 
 if __name__ == "__main__":

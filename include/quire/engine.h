@@ -134,6 +134,8 @@ QUIRE_API const char *quire_book_notice(const quire_book *book);
 
 QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */
 QUIRE_API uint64_t quire_book_n_reused(const quire_book *book); /* of these, taken from the store */
+/* Besides these, work that an interrupted reading had done on tokens behind them, counted in whole tokens. */
+QUIRE_API uint64_t quire_book_n_resumed(const quire_book *book);
 QUIRE_API uint64_t quire_book_disk_bytes(const quire_book *book); /* written for this book by this run */
 
 #ifdef __cplusplus

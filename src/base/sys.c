@@ -212,15 +212,38 @@ uint64_t sys_peak_resident_bytes(void)
     return proc_field_bytes("/proc/self/status", "VmHWM:");
 }
 
+/* The number in a control group's file, or `otherwise` where there is none ("max"). */
+static uint64_t group_limit(const char *group, uint64_t otherwise)
+{
+    char path[4200];
+    unsigned long long limit = otherwise;
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return otherwise;
+    if (fscanf(f, "%llu", &limit) != 1)
+        limit = otherwise;
+    fclose(f);
+    return limit;
+}
+
 uint64_t sys_available_memory_bytes(void)
 {
     uint64_t available = proc_field_bytes("/proc/meminfo", "MemAvailable:");
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-    unsigned long long limit;
+    char group[4096] = "";
+    FILE *f = fopen("/proc/self/cgroup", "re");
     if (f) {
-        if (fscanf(f, "%llu", &limit) == 1 && limit < available)
-            available = limit;
+        if (fscanf(f, "0::%4095s", group) != 1)
+            group[0] = '\0';
         fclose(f);
     }
-    return available;
+    /* This group's limit and those of the groups above it. */
+    for (;;) {
+        uint64_t limit = group_limit(group, available);
+        available = limit < available ? limit : available;
+        char *slash = strrchr(group, '/');
+        if (!slash)
+            return available;
+        *slash = '\0';
+    }
 }

@@ -78,6 +78,7 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     say_notice(job);
     job->receipt.read_seconds = progress_now() - start;
     job->receipt.n_reused = quire_book_n_reused(job->book);
+    job->receipt.n_resumed = quire_book_n_resumed(job->book);
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
     return status;
 }

@@ -80,8 +80,8 @@ const struct option_row option_rows[] = {
     {"special", 0, NULL, OPTION_FLAG, FIELD(parse_special), 0, 0, ON(COMMAND_TOKENIZE), GROUP_INPUT,
      "text that spells a special token becomes that token", "it is text"},
 
-    {"max-tokens", 'n', "N", OPTION_COUNT64, FIELD(max_tokens), 1, MOST_TOKENS, ON_WRITING, GROUP_WRITING,
-     "write at most N tokens", NULL},
+    {"max-tokens", 'n', "N", OPTION_COUNT64, FIELD(max_tokens), 0, MOST_TOKENS, ON_WRITING, GROUP_WRITING,
+     "write at most N tokens; 0 reads, for later questions, and writes nothing", NULL},
     {"prompt", 0, "TEXT", OPTION_TEXT, FIELD(prompt), 0, 0, ON(COMMAND_CONTINUE), GROUP_WRITING,
      "the continuation starts with a paragraph of TEXT (not repeated in the output)", NULL},
     {"prompt-format", 0, "FORMAT", OPTION_TEXT, FIELD(format), 0, 0, ON_WRITING, GROUP_WRITING,

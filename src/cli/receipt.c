@@ -63,12 +63,12 @@ void receipt_print(struct session *s, const struct receipt *r)
 {
     const struct document *d = r->document;
     char name[NAME_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE], e[TEXT_SIZE], rate[TEXT_SIZE];
-    uint64_t n_read = d->n_tokens + r->n_prompt, n_computed = n_read - r->n_reused;
+    uint64_t n_read = d->n_tokens + r->n_prompt, n_kept = r->n_reused + r->n_resumed, n_computed = n_read - n_kept;
     document_name(d, name, sizeof name);
     receipt_print_changes(s, d);
     text_count(a, d->n_bytes);
     text_count(b, n_read);
-    text_count(c, r->n_reused);
+    text_count(c, n_kept);
     text_time(e, r->read_seconds);
     if (n_computed > 0)
         progress_note(&s->progress, "%s: %s bytes, %s tokens, %s of them reused; read in %s (%s tokens/s)", name, a, b,
@@ -113,6 +113,7 @@ void receipt_add_json(json_t *object, const struct session *s, const struct rece
     json_object_set_new(object, "tokens_left_out_by_tail", json_integer((json_int_t)d->n_left_out));
     json_object_set_new(object, "prompt_tokens", json_integer((json_int_t)r->n_prompt));
     json_object_set_new(object, "reused_tokens", json_integer((json_int_t)r->n_reused));
+    json_object_set_new(object, "resumed_tokens", json_integer((json_int_t)r->n_resumed));
     json_object_set_new(object, "read_seconds", seconds_json(r->read_seconds));
     if (r->ending != NOTHING_WRITTEN) {
         json_object_set_new(object, "new_tokens", json_integer((json_int_t)r->n_new));

@@ -129,6 +129,10 @@ static quire_status write_rest(struct writer *w, quire_error *err)
 
 quire_status writer_run(struct writer *w, quire_book *book, quire_error *err)
 {
+    if (w->s->o->max_tokens == 0) { /* reading was all that was asked for */
+        w->ending = ENDED_BY_LENGTH;
+        return QUIRE_OK;
+    }
     quire_status status = write_tokens(w, book, err);
     progress_clear(&w->s->progress);
     if (status == QUIRE_ERR_CANCELLED)
@@ -142,8 +146,7 @@ quire_status writer_run(struct writer *w, quire_book *book, quire_error *err)
     return status;
 }
 
-/* --- lifetime ------------------------------------------------------------------------------------------------------
- */
+/* --- lifetime -------------------------------------------------------------------------------------------------- */
 
 /* Special tokens other than those that end the text make no sense in it; ids without a token are no text at all. */
 static void ban_tokens(struct writer *w)

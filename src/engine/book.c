@@ -218,6 +218,11 @@ uint64_t quire_book_n_reused(const quire_book *book)
     return book->n_reused;
 }
 
+uint64_t quire_book_n_resumed(const quire_book *book)
+{
+    return book->n_resumed;
+}
+
 uint64_t quire_book_disk_bytes(const quire_book *book)
 {
     return book->n_written_before + (book->kv ? kv_book_n_written(book->kv) : 0) +

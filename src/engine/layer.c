@@ -139,15 +139,16 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_1_weight, w->norm_1_bias);
     linear_product(engine, &(struct linear){.y = qkv, .y_stride = width, .x = buffers->normed, .x_stride = d_model,
                                             .w = buffers->first, .bias = w->Wqkv_bias, .m = n, .n = width, .k = d_model});
+    quire_status status = engine_check_cancelled(engine, err);
+    if (status != QUIRE_OK)
+        return status;
     struct rows_job rows = {engine, layer, qkv, n, width};
     if (config->clip_qkv > 0 || config->qk_ln)
         threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
 
-    quire_status status = QUIRE_OK;
     if (*kv_next < first + n) { /* after an interruption a part may be there already */
         const float *k = qkv + (*kv_next - first) * width + d_model;
-        status = kv_book_put(kv, layer, *kv_next, first + n - *kv_next, k, k + engine_kv_width(config), width,
-                                          err);
+        status = kv_book_put(kv, layer, *kv_next, first + n - *kv_next, k, k + engine_kv_width(config), width, err);
         if (status != QUIRE_OK)
             return status;
         *kv_next = first + n;
@@ -175,11 +176,11 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
     linear_product(engine, &(struct linear){.y = buffers->wide, .y_stride = d_ff, .x = buffers->normed,
                                             .x_stride = d_model, .w = buffers->first, .bias = w->up_proj_bias, .m = n,
                                             .n = d_ff, .k = d_model});
-    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
-    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
+    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
+    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
     linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->wide, .x_stride = d_ff,
                                             .w = buffers->second, .bias = w->down_proj_bias, .m = n, .n = d_model,
                                             .k = d_ff, .add = true});

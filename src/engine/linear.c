@@ -51,14 +51,22 @@ const float *linear_unpack(struct quire_engine *engine, const struct matrix *mat
 
 /* --- many tokens ----------------------------------------------------------------------------------------------- */
 
+struct product_job {
+    struct quire_engine *engine;
+    const struct linear *linear;
+};
+
 static void product_tile(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    const struct linear *l = context;
+    const struct product_job *job = context;
+    const struct linear *l = job->linear;
     size_t n_row_tiles = n_tiles(l->m, TILE_ROWS);
     size_t row = item % n_row_tiles * TILE_ROWS, column = item / n_row_tiles * TILE_COLUMNS;
     size_t m = size_min(TILE_ROWS, l->m - row), n = size_min(TILE_COLUMNS, l->n - column);
     float *y = l->y + row * l->y_stride + column;
+    if (!l->add && engine_is_cancelled(job->engine))
+        return; /* nobody will look at the result; what is added to must be added to whole */
     kernels_gemm(y, l->y_stride, l->x + row * l->x_stride, l->x_stride, l->w + column * l->k, m, n, l->k, l->add);
     if (l->bias)
         for (size_t i = 0; i < m; i++)
@@ -68,8 +76,8 @@ static void product_tile(void *context, size_t item, uint32_t worker)
 
 void linear_product(struct quire_engine *engine, const struct linear *linear)
 {
-    struct linear copy = *linear;
-    threads_run(engine->threads, n_tiles(linear->m, TILE_ROWS) * n_tiles(linear->n, TILE_COLUMNS), product_tile, &copy);
+    struct product_job job = {engine, linear};
+    threads_run(engine->threads, n_tiles(linear->m, TILE_ROWS) * n_tiles(linear->n, TILE_COLUMNS), product_tile, &job);
 }
 
 /* --- one token ------------------------------------------------------------------------------------------------- */

@@ -10,7 +10,8 @@ size_t linear_unpacked_floats(const struct matrix *matrix);
 /* The matrix as float32 [rows][cols]: unpacked into buffer, or the mapped weights themselves. */
 const float *linear_unpack(struct quire_engine *engine, const struct matrix *matrix, float *buffer);
 
-/* y[m][n] (+)= x[m][k] . w[n][k]^T (+ bias[n]); strides in floats. */
+/* y[m][n] (+)= x[m][k] . w[n][k]^T (+ bias[n]); strides in floats. Without `add`, y is undefined when the engine was
+ * cancelled meanwhile. */
 struct linear {
     float *y;
     size_t y_stride;

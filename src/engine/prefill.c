@@ -40,29 +40,40 @@ static double layer_work(const quire_config *config, uint64_t first, uint64_t en
     return linear_work(config) * (b - a) + 2 * (double)config->d_model * (b * b - a * a);
 }
 
+/* How much of the span's work is done, 0..1. */
+static double span_share(const struct prefill *p)
+{
+    const quire_config *config = &p->book->engine->model->config;
+    const struct kv_flight *at = &p->at;
+    double n = (double)(at->span_end - at->span_first), n_done = (double)(at->next_token - at->span_first);
+    double layer = layer_work(config, at->span_first, at->span_end);
+    double feedforward = 4.0 * config->d_model * config->d_ff; /* of one token */
+    double done = layer * at->layer;
+    if (at->phase == PHASE_ATTENTION)
+        done += layer_work(config, at->span_first, at->next_token) - feedforward * n_done;
+    else
+        done += layer - feedforward * (n - n_done);
+    return done / (layer * config->n_layers);
+}
+
+/* The span's work so far, counted in tokens that went through the whole stack. */
+static uint64_t span_tokens_done(const struct prefill *p)
+{
+    return (uint64_t)((double)(p->at.span_end - p->at.span_first) * span_share(p));
+}
+
 static quire_status report(struct prefill *p, quire_error *err)
 {
     struct quire_engine *engine = p->book->engine;
     const quire_config *config = &engine->model->config;
     if (!engine->opts.progress)
         return QUIRE_OK;
-    const struct kv_flight *at = &p->at;
-    double attention_share = layer_work(config, at->span_first, at->span_end);
-    double ff_share = 4.0 * config->d_model * config->d_ff * (double)(at->span_end - at->span_first);
-    double one_layer = attention_share;
-    attention_share -= ff_share;
-    double done = one_layer * at->layer;
-    double in_phase = (double)(at->next_token - at->span_first) / (double)(at->span_end - at->span_first);
-    if (at->phase == PHASE_ATTENTION)
-        done += layer_work(config, at->span_first, at->next_token) - ff_share * in_phase;
-    else
-        done += attention_share + ff_share * in_phase;
-    double span_work = one_layer * config->n_layers;
+    double span_work = layer_work(config, p->at.span_first, p->at.span_end) * config->n_layers;
     quire_progress progress = {
-        .n_tokens = at->span_first + (uint64_t)((double)(at->span_end - at->span_first) * (done / span_work)),
+        .n_tokens = p->at.span_first + span_tokens_done(p),
         .n_tokens_total = p->book->n_read,
-        .work_done = (p->work_before + done) / p->work_total,
-        .layer = at->layer,
+        .work_done = (p->work_before + span_work * span_share(p)) / p->work_total,
+        .layer = p->at.layer,
         .n_layers = config->n_layers,
     };
     if (engine->opts.progress(engine->opts.user, &progress) != 0)
@@ -176,8 +187,12 @@ static quire_status run_layers(struct prefill *p, quire_error *err)
     struct kv_flight *at = &p->at;
     for (; at->layer < model->config.n_layers; at->layer++) {
         uint32_t next = at->layer + 1;
-        if (next < model->config.n_layers && next >= residency->n_weight_layers)
-            residency_prefetch_layer(&model->layers[next]);
+        if (next < model->config.n_layers) { /* what was let go is asked for while this layer is computed */
+            if (next >= residency->n_weight_layers)
+                residency_prefetch_layer(&model->layers[next]);
+            if (next >= residency->n_kv_layers && at->span_first > 0)
+                kv_book_prefetch_layer(book->kv, next);
+        }
         for (; at->phase < N_PHASES; at->phase++) {
             quire_status status = run_phase(p, err);
             if (status != QUIRE_OK)
@@ -245,6 +260,7 @@ static bool resume_span(struct prefill *p)
     if (kv_book_load_residual(book->kv, p->x, (flight.span_end - flight.span_first) * row_bytes, NULL) != QUIRE_OK)
         return false; /* the store's notice tells why; the span starts anew */
     p->at = flight;
+    book->n_resumed = span_tokens_done(p);
     return true;
 }
 
