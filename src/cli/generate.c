@@ -56,6 +56,13 @@ static void say_notice(struct job *job)
     job->is_noticed = job->is_noticed || notice;
 }
 
+static void take_reading(struct job *job)
+{
+    job->receipt.n_reused = quire_book_n_reused(job->book);
+    job->receipt.n_resumed = quire_book_n_resumed(job->book);
+    job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
+}
+
 /* The plan comes first: what cannot be done is known before the work starts. */
 static quire_status read_book(struct job *job, size_t n, quire_error *err)
 {
@@ -77,9 +84,7 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     progress_clear(&s->progress);
     say_notice(job);
     job->receipt.read_seconds = progress_now() - start;
-    job->receipt.n_reused = quire_book_n_reused(job->book);
-    job->receipt.n_resumed = quire_book_n_resumed(job->book);
-    job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
+    take_reading(job);
     return status;
 }
 
@@ -102,11 +107,13 @@ static quire_status write_text(struct job *job, quire_error *err)
     progress_begin(&job->s->progress);
     quire_status status = writer_run(&job->writer, job->book, err);
     say_notice(job);
-    if (quire_book_n_reused(job->book) < job->receipt.n_reused) { /* damage: a part was read again */
-        job->receipt.n_reused = quire_book_n_reused(job->book);
-        job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
-    }
     job->receipt.write_seconds = progress_now() - start;
+    if (quire_book_n_reused(job->book) < job->receipt.n_reused) { /* damage: a part was read again before the first token */
+        double again = job->s->prefill_seen_at - start;
+        job->receipt.read_seconds += again;
+        job->receipt.write_seconds -= again;
+        take_reading(job);
+    }
     job->receipt.n_new = job->writer.n_tokens;
     job->receipt.ending = job->writer.ending;
     if (job->s->o->json && (status == QUIRE_OK || status == QUIRE_ERR_CANCELLED)) {

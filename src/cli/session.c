@@ -34,8 +34,10 @@ static int on_progress(void *user, const quire_progress *state)
 {
     struct session *s = user;
     s->state = *state;
-    if (!state->is_decode)
+    if (!state->is_decode) {
+        s->prefill_seen_at = progress_now();
         progress_prefill(&s->progress, state);
+    }
     return interrupt_pending() || s->is_stopped;
 }
 

@@ -86,6 +86,7 @@ static quire_status read_once(quire_book *book, quire_error *err)
     if (status != QUIRE_OK)
         return status;
     book->n_reused = kv_book_frontier(book->kv);
+    book->n_resumed = 0;
     status = check_space(book, err);
     if (status == QUIRE_OK && book->n_reused < book->n_read)
         return prefill_read(book, err);
