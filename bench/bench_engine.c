@@ -1,11 +1,13 @@
 /* Prefill and decode of a model file, beside the machine's peak measured in the same run.
  *
- *     bench_engine MODEL [--prefill 512,2048,8192] [--decode N] [--at CONTEXT] [--repeats N] [--threads N] [--memory MIB]
+ *     bench_engine MODEL [--prefill 512,2048,8192] [--decode N] [--at CONTEXT] [--repeats N] [--threads N] [--memory
+ * MIB]
  *                  [--isa NAME] [--kv-type TYPE]
  *
- * Each prefill is a fresh reading without a store (its KV goes to unlinked temporary files). The peaks are measured before
- * and after every row and the best counts, so that a moment's noise in one of them does not flatter a share. Lines are CSV:
- * what, tokens, tokens per second (median of the repeats), share of the peak, peak resident memory so far in MiB. */
+ * Each prefill is a fresh reading without a store (its KV goes to unlinked temporary files). The peaks are measured
+ * before and after every row and the best counts, so that a moment's noise in one of them does not flatter a share.
+ * Lines are CSV: what, tokens, tokens per second (median of the repeats), share of the peak, peak resident memory so
+ * far in MiB. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,7 +176,8 @@ static int32_t *make_ids(size_t n, uint32_t vocab)
     return ids;
 }
 
-static void bench_prefill(struct results *results, quire_engine *engine, const quire_config *config, size_t n, int repeats)
+static void bench_prefill(struct results *results, quire_engine *engine, const quire_config *config, size_t n,
+                          int repeats)
 {
     quire_error err = {0};
     double times[REPEATS_MAX];
@@ -188,14 +191,16 @@ static void bench_prefill(struct results *results, quire_engine *engine, const q
         quire_book_close(book);
     }
     double time = median(times, (size_t)repeats);
-    add_row(results, (struct row){.what = "prefill", .n_tokens = n, .tokens_per_second = (double)n / time,
+    add_row(results, (struct row){.what = "prefill",
+                                  .n_tokens = n,
+                                  .tokens_per_second = (double)n / time,
                                   .per_second = prefill_work(config, (double)n) / time});
     free(ids);
 }
 
 /* Decode at a context: the share of the bandwidth counts the weights and the KV, each read once for a token. */
-static void bench_decode(struct results *results, quire_engine *engine, const quire_model *model, size_t context, size_t n,
-                         quire_dtype kv_type)
+static void bench_decode(struct results *results, quire_engine *engine, const quire_model *model, size_t context,
+                         size_t n, quire_dtype kv_type)
 {
     const quire_config *config = quire_model_config(model);
     quire_error err = {0};
@@ -213,8 +218,9 @@ static void bench_decode(struct results *results, quire_engine *engine, const qu
     double time = median(times, n);
     double kv = 2.0 * config->n_layers * config->kv_n_heads * config->head_dim * quire_dtype_block_bytes(kv_type);
     double bytes = (double)quire_model_weight_bytes(model) + kv * (double)context;
-    add_row(results, (struct row){.what = "decode", .n_tokens = context, .tokens_per_second = 1 / time,
-                                  .per_second = bytes / time});
+    add_row(
+        results,
+        (struct row){.what = "decode", .n_tokens = context, .tokens_per_second = 1 / time, .per_second = bytes / time});
     quire_book_close(book);
     free(ids);
     free(times);
@@ -237,8 +243,9 @@ static void print_results(const struct results *results, const char *path, const
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"prefill", 1, 0, 'p'}, {"decode", 1, 0, 'd'}, {"at", 1, 0, 'a'},  {"repeats", 1, 0, 'r'}, {"threads", 1, 0, 't'},
-        {"memory", 1, 0, 'm'},  {"isa", 1, 0, 'i'},    {"kv-type", 1, 0, 'k'}, {0, 0, 0, 0},
+        {"prefill", 1, 0, 'p'}, {"decode", 1, 0, 'd'},  {"at", 1, 0, 'a'},
+        {"repeats", 1, 0, 'r'}, {"threads", 1, 0, 't'}, {"memory", 1, 0, 'm'},
+        {"isa", 1, 0, 'i'},     {"kv-type", 1, 0, 'k'}, {0, 0, 0, 0},
     };
     quire_engine_options opts = quire_engine_defaults();
     quire_error err = {0};

@@ -1,5 +1,6 @@
-/* Writes an MPT GGUF of any shape and type with random weights, so that cost can be measured at true size without the true
- * weights. The numbers are seeded and of the size that the family's initialisation gives, so that activations stay sane.
+/* Writes an MPT GGUF of any shape and type with random weights, so that cost can be measured at true size without the
+ * true weights. The numbers are seeded and of the size that the family's initialisation gives, so that activations stay
+ * sane.
  *
  *     make_model OUT.gguf [--shape 7b | --d-model N --n-heads N --n-layers N] [--vocab N] [--type q4_0] [--kv-heads N]
  *                [--bias-max X] [--clip X] [--context N] [--seed N]
@@ -15,10 +16,19 @@
 #include "base/bytes.h"
 #include "quire/quire.h"
 
-enum { ALIGNMENT = 32, GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_ARRAY = 9, N_TENSORS_MAX = 4096 };
+enum {
+    ALIGNMENT = 32,
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9,
+    N_TENSORS_MAX = 4096
+};
 
 static const uint32_t ggml_types[QUIRE_DTYPE_COUNT] = {
-    [QUIRE_DTYPE_F32] = 0, [QUIRE_DTYPE_F16] = 1, [QUIRE_DTYPE_BF16] = 30, [QUIRE_DTYPE_Q8_0] = 8, [QUIRE_DTYPE_Q4_0] = 2,
+    [QUIRE_DTYPE_F32] = 0,  [QUIRE_DTYPE_F16] = 1,  [QUIRE_DTYPE_BF16] = 30,
+    [QUIRE_DTYPE_Q8_0] = 8, [QUIRE_DTYPE_Q4_0] = 2,
 };
 
 struct shape {
@@ -276,9 +286,9 @@ static void write_model(const char *path, const struct shape *s)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"shape", 1, 0, 's'},    {"d-model", 1, 0, 'd'},  {"n-heads", 1, 0, 'h'}, {"n-layers", 1, 0, 'l'},
-        {"vocab", 1, 0, 'v'},    {"type", 1, 0, 't'},     {"kv-heads", 1, 0, 'k'}, {"bias-max", 1, 0, 'b'},
-        {"clip", 1, 0, 'c'},     {"context", 1, 0, 'x'},  {"seed", 1, 0, 'r'},     {0, 0, 0, 0},
+        {"shape", 1, 0, 's'}, {"d-model", 1, 0, 'd'}, {"n-heads", 1, 0, 'h'},  {"n-layers", 1, 0, 'l'},
+        {"vocab", 1, 0, 'v'}, {"type", 1, 0, 't'},    {"kv-heads", 1, 0, 'k'}, {"bias-max", 1, 0, 'b'},
+        {"clip", 1, 0, 'c'},  {"context", 1, 0, 'x'}, {"seed", 1, 0, 'r'},     {0, 0, 0, 0},
     };
     struct shape s = {4096, 32, 0, 32, 50432, 2048, 8.0f, 0.0f, QUIRE_DTYPE_Q4_0, 1};
     quire_error err = {0};

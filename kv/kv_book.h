@@ -17,10 +17,10 @@ struct kv_book {
     int lock_fd, tokens_fd; /* -1: temporary, or only read */
     bool is_stored;         /* has a folder, a manifest, a writer's lock */
     bool is_read_only;
-    bool is_broken;    /* a sync failed: what is on the disk is not known (KV-7) */
-    bool is_at_flight; /* the layers hold at least the manifest's flight, and its text is this book's */
+    bool is_broken;         /* a sync failed: what is on the disk is not known (KV-7) */
+    bool is_at_flight;      /* the layers hold at least the manifest's flight, and its text is this book's */
     atomic_bool is_damaged; /* kv_book_check found a block that is not sound */
-    float *logits;     /* after the frontier; NULL: not known */
+    float *logits;          /* after the frontier; NULL: not known */
     size_t n_logits;
     uint64_t n_written;
 };

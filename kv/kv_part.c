@@ -141,10 +141,11 @@ static quire_status compare_head(const struct kv_part *part, uint32_t layer, uin
         if (checksum == summaries[head * part->capacity_blocks + b - part->first_block].checksum)
             continue;
         *bad_block = b;
-        status = quire_fail(err, QUIRE_ERR_FORMAT,
-                            "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
-                            "summary (KV-6)",
-                            (unsigned long long)part->book_id, layer, head, b);
+        status =
+            quire_fail(err, QUIRE_ERR_FORMAT,
+                       "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                       "summary (KV-6)",
+                       (unsigned long long)part->book_id, layer, head, b);
     }
     kv_file_unmap(data, part->summary_bytes);
     kv_part_release_blocks(part, layer, head, part->first_block, end);

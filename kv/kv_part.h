@@ -20,9 +20,9 @@ struct kv_part {
     const unsigned char **layers; /* [n_layers] mapped files; NULL where not mapped */
     /* What was there when the part was opened is checked before it is used (KV-6): of each layer the blocks before its
      * check_end, head by head. */
-    size_t *check_ends;     /* [n_layers] */
-    atomic_uchar *checked;  /* [n_layers][n_heads] nonzero: done, and found sound */
-    bool is_borrowed;       /* folder, layers, check_ends and checked belong to another book's part */
+    size_t *check_ends;    /* [n_layers] */
+    atomic_uchar *checked; /* [n_layers][n_heads] nonzero: done, and found sound */
+    bool is_borrowed;      /* folder, layers, check_ends and checked belong to another book's part */
 };
 
 /* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */

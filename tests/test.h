@@ -4,8 +4,8 @@
  *     static const struct test tests[] = {{"adds", adds}};
  *     TEST_MAIN(tests)
  *
- * A program given names runs only those tests. Exit status 0 when all passed, 1 when one failed, 77 when every test that
- * ran was skipped. A test skips itself, with its reason, by `SKIP("...")`. */
+ * A program given names runs only those tests. Exit status 0 when all passed, 1 when one failed, 77 when every test
+ * that ran was skipped. A test skips itself, with its reason, by `SKIP("...")`. */
 #ifndef QUIRE_TESTS_TEST_H
 #define QUIRE_TESTS_TEST_H
 
@@ -27,79 +27,79 @@ struct test {
 static int test_n_failed_checks;
 static const char *test_skipped;
 
-#define CHECK(condition)                                                                                              \
-    do {                                                                                                              \
-        if (!(condition)) {                                                                                           \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                   \
-        }                                                                                                             \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                    \
+        }                                                                                                              \
     } while (0)
 
-#define CHECK_EQ_INT(got, want)                                                                                       \
-    do {                                                                                                              \
-        long long got_ = (long long)(got), want_ = (long long)(want);                                                 \
-        if (got_ != want_) {                                                                                          \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: %s is %lld, expected %lld\n", __FILE__, __LINE__, #got, got_, want_);             \
-        }                                                                                                             \
+#define CHECK_EQ_INT(got, want)                                                                                        \
+    do {                                                                                                               \
+        long long got_ = (long long)(got), want_ = (long long)(want);                                                  \
+        if (got_ != want_) {                                                                                           \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: %s is %lld, expected %lld\n", __FILE__, __LINE__, #got, got_, want_);              \
+        }                                                                                                              \
     } while (0)
 
 /* False, and so a failure, when either is NaN. */
-#define CHECK_NEAR(got, want, tolerance)                                                                              \
-    do {                                                                                                              \
-        double got_ = (got), want_ = (want), tolerance_ = (tolerance);                                                \
-        if (!(fabs(got_ - want_) <= tolerance_)) {                                                                    \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: %s is %.9g, expected %.9g within %g\n", __FILE__, __LINE__, #got, got_, want_,    \
-                    tolerance_);                                                                                      \
-        }                                                                                                             \
+#define CHECK_NEAR(got, want, tolerance)                                                                               \
+    do {                                                                                                               \
+        double got_ = (got), want_ = (want), tolerance_ = (tolerance);                                                 \
+        if (!(fabs(got_ - want_) <= tolerance_)) {                                                                     \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: %s is %.9g, expected %.9g within %g\n", __FILE__, __LINE__, #got, got_, want_,     \
+                    tolerance_);                                                                                       \
+        }                                                                                                              \
     } while (0)
 
-#define CHECK_EQ_STR(got, want)                                                                                       \
-    do {                                                                                                              \
-        const char *got_ = (got), *want_ = (want);                                                                    \
-        if (strcmp(got_, want_) != 0) {                                                                               \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: %s is \"%s\", expected \"%s\"\n", __FILE__, __LINE__, #got, got_, want_);         \
-        }                                                                                                             \
+#define CHECK_EQ_STR(got, want)                                                                                        \
+    do {                                                                                                               \
+        const char *got_ = (got), *want_ = (want);                                                                     \
+        if (strcmp(got_, want_) != 0) {                                                                                \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: %s is \"%s\", expected \"%s\"\n", __FILE__, __LINE__, #got, got_, want_);          \
+        }                                                                                                              \
     } while (0)
 
 /* The message of err contains the text. */
-#define CHECK_MESSAGE(err, text)                                                                                      \
-    do {                                                                                                              \
-        if (!strstr((err).message, (text))) {                                                                         \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: message is \"%s\", expected it to contain \"%s\"\n", __FILE__, __LINE__,          \
-                    (err).message, (text));                                                                           \
-        }                                                                                                             \
+#define CHECK_MESSAGE(err, text)                                                                                       \
+    do {                                                                                                               \
+        if (!strstr((err).message, (text))) {                                                                          \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: message is \"%s\", expected it to contain \"%s\"\n", __FILE__, __LINE__,           \
+                    (err).message, (text));                                                                            \
+        }                                                                                                              \
     } while (0)
 
 /* The call succeeds; prints the message where it does not. Needs a quire_error named err. */
-#define CHECK_OK(call)                                                                                                \
-    do {                                                                                                              \
-        quire_status status_ = (call);                                                                                \
-        if (status_ != QUIRE_OK) {                                                                                    \
-            test_n_failed_checks++;                                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s (%s)\n", __FILE__, __LINE__, #call, err.message,                           \
-                    quire_status_name(status_));                                                                      \
-        }                                                                                                             \
+#define CHECK_OK(call)                                                                                                 \
+    do {                                                                                                               \
+        quire_status status_ = (call);                                                                                 \
+        if (status_ != QUIRE_OK) {                                                                                     \
+            test_n_failed_checks++;                                                                                    \
+            fprintf(stderr, "%s:%d: %s: %s (%s)\n", __FILE__, __LINE__, #call, err.message,                            \
+                    quire_status_name(status_));                                                                       \
+        }                                                                                                              \
     } while (0)
 
 /* As CHECK_OK, and ends the program: for what the rest of the test cannot do without. */
-#define REQUIRE_OK(call)                                                                                              \
-    do {                                                                                                              \
-        quire_status status_ = (call);                                                                                \
-        if (status_ != QUIRE_OK) {                                                                                    \
-            fprintf(stderr, "%s:%d: %s: %s (%s)\n", __FILE__, __LINE__, #call, err.message,                           \
-                    quire_status_name(status_));                                                                      \
-            exit(1);                                                                                                  \
-        }                                                                                                             \
+#define REQUIRE_OK(call)                                                                                               \
+    do {                                                                                                               \
+        quire_status status_ = (call);                                                                                 \
+        if (status_ != QUIRE_OK) {                                                                                     \
+            fprintf(stderr, "%s:%d: %s: %s (%s)\n", __FILE__, __LINE__, #call, err.message,                            \
+                    quire_status_name(status_));                                                                       \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
-#define SKIP(reason)                                                                                                  \
-    do {                                                                                                              \
-        test_skipped = (reason);                                                                                      \
-        return;                                                                                                       \
+#define SKIP(reason)                                                                                                   \
+    do {                                                                                                               \
+        test_skipped = (reason);                                                                                       \
+        return;                                                                                                        \
     } while (0)
 
 /* Numbers that are the same on every machine for a seed (splitmix64). */
@@ -154,10 +154,10 @@ static inline int test_main(const struct test *tests, size_t n_tests, int argc, 
     return n_passed == 0 && n_skipped > 0 ? 77 : 0;
 }
 
-#define TEST_MAIN(tests)                                                                                              \
-    int main(int argc, char **argv)                                                                                   \
-    {                                                                                                                 \
-        return test_main(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv);                                      \
+#define TEST_MAIN(tests)                                                                                               \
+    int main(int argc, char **argv)                                                                                    \
+    {                                                                                                                  \
+        return test_main(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv);                                       \
     }
 
 #endif

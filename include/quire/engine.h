@@ -1,8 +1,8 @@
 /* The engine and the books it reads.
  *
- * An engine is a model made ready to compute: threads, kernels, memory plan, KV store. A book is one token sequence read
- * by an engine: its keys and values (memory-mapped, in the store or in unlinked temporary files), and the logits after
- * its last token.
+ * An engine is a model made ready to compute: threads, kernels, memory plan, KV store. A book is one token sequence
+ * read by an engine: its keys and values (memory-mapped, in the store or in unlinked temporary files), and the logits
+ * after its last token.
  *
  *     quire_engine_open(&engine, model, &options, &err);
  *     quire_book_open(&book, engine, &err);
@@ -45,13 +45,13 @@ typedef struct quire_progress {
 /* Called now and then from the thread that called the engine. Return nonzero to stop (CANCELLED). */
 typedef int (*quire_progress_fn)(void *user, const quire_progress *progress);
 
-/* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first token
- * of a text has none), in order. Only tokens computed now are reported, not those reused from the store; twice, where
- * a damaged block of the store made a part be computed again. */
+/* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first
+ * token of a text has none), in order. Only tokens computed now are reported, not those reused from the store; twice,
+ * where a damaged block of the store made a part be computed again. */
 typedef void (*quire_logprobs_fn)(void *user, uint64_t first, const int32_t *ids, const float *logprobs, size_t n);
 
 typedef struct quire_engine_options {
-    uint64_t memory_bytes;  /* budget for weights, activations and KV together; 0: three quarters of what is available */
+    uint64_t memory_bytes; /* budget for weights, activations and KV together; 0: three quarters of what is available */
     const char *store_path; /* the KV store's folder, made if missing; NULL: nothing is kept */
     const char *spill_path; /* where KV goes when there is no store; NULL: $TMPDIR or /var/tmp */
     bool no_reuse;          /* do not look for what the store already holds */
@@ -59,11 +59,11 @@ typedef struct quire_engine_options {
     uint32_t chunk_tokens;  /* tokens that go through one layer together; 0: 512 */
     uint32_t span_tokens;   /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
     /* With a store, what a crash may cost: the span at work is saved once this many seconds have passed since the last
-     * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so slow
-     * that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
+     * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so
+     * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
     double commit_seconds;
-    uint32_t n_threads;     /* 0: the processors that this process may use */
-    const char *isa;        /* "ref", "base", "avx2", "avx512"; NULL: QUIRE_ISA, else the best that runs here */
+    uint32_t n_threads; /* 0: the processors that this process may use */
+    const char *isa;    /* "ref", "base", "avx2", "avx512"; NULL: QUIRE_ISA, else the best that runs here */
     quire_progress_fn progress;
     quire_logprobs_fn logprobs;
     void *user; /* for both */
@@ -115,9 +115,9 @@ QUIRE_API void quire_book_close(quire_book *book);
  * keeps it there, also while it works (commit_seconds), so that after a crash the same call goes on from the last
  * commit. What the store held is checked before it is used; what is damaged is computed again, and quire_book_notice
  * tells. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them).
- * Errors: CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (budget),
- * NO_SPACE (known before the work starts where the file system says so), IO, BUSY, NUMERIC (with layer and position),
- * USAGE (no tokens, an id outside the vocabulary). */
+ * Errors: CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY
+ * (budget), NO_SPACE (known before the work starts where the file system says so), IO, BUSY, NUMERIC (with layer and
+ * position), USAGE (no tokens, an id outside the vocabulary). */
 QUIRE_API quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
 
 /* Decodes one token: the logits are then those after it. Appended tokens branch off the text: the stored book does not
@@ -128,8 +128,8 @@ QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_err
  * first read. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
 
-/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Also the first
- * append can find damage. Valid until the next call on the engine or the book. */
+/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Also the
+ * first append can find damage. Valid until the next call on the engine or the book. */
 QUIRE_API const char *quire_book_notice(const quire_book *book);
 
 QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */

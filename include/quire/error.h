@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define QUIRE_API __attribute__((visibility("default")))
+#define QUIRE_API                             __attribute__((visibility("default")))
 #define QUIRE_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
 #else
 #define QUIRE_API

@@ -2,7 +2,8 @@
  *
  * Models come as people have them: a HuggingFace folder (config.json, model.safetensors or shards with an index,
  * tokenizer.json) or a GGUF file of architecture "mpt". Files are mapped, not read: opening is quick, and weights enter
- * memory when they are used. A model is immutable and may be shared between threads and engines; it must outlive them. */
+ * memory when they are used. A model is immutable and may be shared between threads and engines; it must outlive them.
+ */
 #ifndef QUIRE_MODEL_H
 #define QUIRE_MODEL_H
 
@@ -37,8 +38,8 @@ typedef struct quire_config {
     float alibi_bias_max;
     float clip_qkv; /* 0: no clipping */
     bool qk_ln;
-    float softmax_scale; /* what scores are multiplied by; 1/sqrt(head_dim) where the file says null */
-    float logit_scale;   /* what logits are multiplied by; 1 where the file says null */
+    float softmax_scale;  /* what scores are multiplied by; 1/sqrt(head_dim) where the file says null */
+    float logit_scale;    /* what logits are multiplied by; 1 where the file says null */
     bool learned_pos_emb; /* true only when positions are learned and used, that is, without ALiBi */
     quire_norm_type norm_type;
     float norm_eps;
@@ -47,9 +48,9 @@ typedef struct quire_config {
 
 /* How documents are wrapped for this model. */
 typedef enum quire_prompt_format {
-    QUIRE_PROMPT_PLAIN,       /* base models and StoryWriter: text as it is */
-    QUIRE_PROMPT_INSTRUCT,    /* "### Instruction:" with blank lines, as the 7B instruct model was trained */
-    QUIRE_PROMPT_CHATML       /* <|im_start|>role ... <|im_end|> */
+    QUIRE_PROMPT_PLAIN,    /* base models and StoryWriter: text as it is */
+    QUIRE_PROMPT_INSTRUCT, /* "### Instruction:" with blank lines, as the 7B instruct model was trained */
+    QUIRE_PROMPT_CHATML    /* <|im_start|>role ... <|im_end|> */
 } quire_prompt_format;
 
 /* Opens the model at path: a folder or a .gguf file.
@@ -69,7 +70,7 @@ QUIRE_API const char *quire_model_format_name(const quire_model *model); /* "ggu
 QUIRE_API uint64_t quire_model_n_parameters(const quire_model *model);
 QUIRE_API uint32_t quire_model_n_tensors(const quire_model *model);
 QUIRE_API uint32_t quire_model_n_unused_tensors(const quire_model *model); /* in the files, but not of the model */
-QUIRE_API uint64_t quire_model_weight_bytes(const quire_model *model); /* as stored */
+QUIRE_API uint64_t quire_model_weight_bytes(const quire_model *model);     /* as stored */
 
 /* How many tensors, and how many bytes, are stored in a type. */
 QUIRE_API void quire_model_type_totals(const quire_model *model, quire_dtype type, uint32_t *n_tensors,
@@ -78,9 +79,10 @@ QUIRE_API void quire_model_type_totals(const quire_model *model, quire_dtype typ
 /* The prompt format that the model's name, chat template or vocabulary points to; plain where nothing does. */
 QUIRE_API quire_prompt_format quire_model_prompt_format(const quire_model *model);
 
-/* 128 bits in hexadecimal over the configuration, the names, types and shapes of all tensors, and their contents (all of
- * each tensor up to 64 KiB; beyond that 16 evenly spaced samples of 4 KiB, so that the fingerprint of a 13 GB checkpoint
- * takes milliseconds). Two checkpoints of one shape have different fingerprints; it is not a cryptographic proof. */
+/* 128 bits in hexadecimal over the configuration, the names, types and shapes of all tensors, and their contents (all
+ * of each tensor up to 64 KiB; beyond that 16 evenly spaced samples of 4 KiB, so that the fingerprint of a 13 GB
+ * checkpoint takes milliseconds). Two checkpoints of one shape have different fingerprints; it is not a cryptographic
+ * proof. */
 QUIRE_API const char *quire_model_fingerprint(const quire_model *model);
 
 #ifdef __cplusplus

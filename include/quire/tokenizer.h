@@ -1,7 +1,8 @@
 /* The tokenizer: UTF-8 text to token ids and back; byte-level BPE of the GPT-NeoX kind.
  *
- * Ids are exactly those of HuggingFace `tokenizers` for the same tokenizer.json: NFC, the pre-tokenizer pattern, merges,
- * added tokens. A tokenizer is immutable and may be shared; encoders and decoders hold one text's state each. */
+ * Ids are exactly those of HuggingFace `tokenizers` for the same tokenizer.json: NFC, the pre-tokenizer pattern,
+ * merges, added tokens. A tokenizer is immutable and may be shared; encoders and decoders hold one text's state each.
+ */
 #ifndef QUIRE_TOKENIZER_H
 #define QUIRE_TOKENIZER_H
 
@@ -25,7 +26,8 @@ typedef struct quire_decoder quire_decoder;
  * named), MISMATCH (more tokens than the model has embedding rows), IO, NO_MEMORY. */
 QUIRE_API quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *model, quire_error *err);
 
-/* From a file or folder alone: a tokenizer.json, a GGUF (tensors are not looked at), or a folder with a tokenizer.json. */
+/* From a file or folder alone: a tokenizer.json, a GGUF (tensors are not looked at), or a folder with a tokenizer.json.
+ */
 QUIRE_API quire_status quire_tokenizer_open_path(quire_tokenizer **out, const char *path, quire_error *err);
 
 QUIRE_API void quire_tokenizer_close(quire_tokenizer *tokenizer);
@@ -84,8 +86,8 @@ QUIRE_API quire_status quire_decoder_open(quire_decoder **out, const quire_token
                                           quire_error *err);
 QUIRE_API void quire_decoder_close(quire_decoder *decoder);
 
-/* The text that id completes: zero or more whole UTF-8 characters, never half of one. Bytes that no later token can make
- * valid come out as U+FFFD. *bytes is valid until the next call. Errors: USAGE (no such id). */
+/* The text that id completes: zero or more whole UTF-8 characters, never half of one. Bytes that no later token can
+ * make valid come out as U+FFFD. *bytes is valid until the next call. Errors: USAGE (no such id). */
 QUIRE_API quire_status quire_decoder_feed(quire_decoder *decoder, int32_t id, const char **bytes, size_t *n_bytes,
                                           quire_error *err);
 

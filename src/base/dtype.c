@@ -7,7 +7,7 @@ static const struct {
     uint32_t block_elements;
     uint32_t block_bytes;
 } dtypes[QUIRE_DTYPE_COUNT] = {
-    [QUIRE_DTYPE_F32] = {"f32", 1, 4},    [QUIRE_DTYPE_F16] = {"f16", 1, 2},    [QUIRE_DTYPE_BF16] = {"bf16", 1, 2},
+    [QUIRE_DTYPE_F32] = {"f32", 1, 4},     [QUIRE_DTYPE_F16] = {"f16", 1, 2},     [QUIRE_DTYPE_BF16] = {"bf16", 1, 2},
     [QUIRE_DTYPE_Q8_0] = {"q8_0", 32, 34}, [QUIRE_DTYPE_Q4_0] = {"q4_0", 32, 18},
 };
 

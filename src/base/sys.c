@@ -31,25 +31,10 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
 
 #define REAL_CALLS                                                                                                     \
     {                                                                                                                  \
-        .open = real_open,                                                                                             \
-        .close = close,                                                                                                \
-        .read = read,                                                                                                  \
-        .pread = pread,                                                                                                \
-        .pwrite = pwrite,                                                                                              \
-        .fstat = fstat,                                                                                                \
-        .ftruncate = ftruncate,                                                                                        \
-        .fsync = fsync,                                                                                                \
-        .fdatasync = fdatasync,                                                                                        \
-        .flock = flock,                                                                                                \
-        .rename = rename,                                                                                              \
-        .unlink = unlink,                                                                                              \
-        .mkdir = mkdir,                                                                                                \
-        .rmdir = rmdir,                                                                                                \
-        .statvfs = statvfs,                                                                                            \
-        .mmap = mmap,                                                                                                  \
-        .uring_open = real_uring_open,                                                                                 \
-        .uring_register = io_uring_register_buffers,                                                                   \
-        .uring_submit = io_uring_submit,                                                                               \
+        .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
+        .ftruncate = ftruncate, .fsync = fsync, .fdatasync = fdatasync, .flock = flock, .rename = rename,              \
+        .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .statvfs = statvfs, .mmap = mmap,                            \
+        .uring_open = real_uring_open, .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit,   \
         .uring_wait = real_uring_wait,                                                                                 \
     }
 
@@ -162,8 +147,8 @@ quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_
     if (status != QUIRE_OK)
         return status;
     if (map.n_bytes > max_bytes) {
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %zu bytes, expected at most %zu", path, map.n_bytes,
-                            max_bytes);
+        status =
+            quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %zu bytes, expected at most %zu", path, map.n_bytes, max_bytes);
         goto out;
     }
     char *copy = mem_calloc(map.n_bytes + 1, 1, "a file", err);

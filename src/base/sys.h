@@ -1,5 +1,6 @@
-/* The one door to system calls that can fail on files: every module opens, reads, writes, syncs, maps and renames through
- * this table, so that a test can make any of them fail. The functions behave as their namesakes (errno on failure). */
+/* The one door to system calls that can fail on files: every module opens, reads, writes, syncs, maps and renames
+ * through this table, so that a test can make any of them fail. The functions behave as their namesakes (errno on
+ * failure). */
 #ifndef QUIRE_BASE_SYS_H
 #define QUIRE_BASE_SYS_H
 
@@ -64,7 +65,8 @@ quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const ch
 /* Makes path's folder and those above it, mode 0700. Errors: IO, NO_SPACE. */
 quire_status sys_make_folders(const char *path, quire_error *err);
 
-/* Reads a small file whole; *text is NUL-terminated and malloc'ed. Errors: IO, FORMAT when it is larger than max_bytes. */
+/* Reads a small file whole; *text is NUL-terminated and malloc'ed. Errors: IO, FORMAT when it is larger than max_bytes.
+ */
 quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_t max_bytes, quire_error *err);
 
 bool sys_exists(const char *path);
@@ -72,8 +74,8 @@ bool sys_exists(const char *path);
 /* Seconds on a clock that only goes forward. */
 double sys_now(void);
 
-/* Peak resident memory of this process in bytes (VmHWM), and what may be used: physical memory that is available, or the
- * limit of the control group where that is less. */
+/* Peak resident memory of this process in bytes (VmHWM), and what may be used: physical memory that is available, or
+ * the limit of the control group where that is less. */
 uint64_t sys_peak_resident_bytes(void);
 uint64_t sys_available_memory_bytes(void);
 

@@ -15,9 +15,9 @@ quire_status threads_open(struct threads **out, uint32_t n, quire_error *err);
 void threads_close(struct threads *threads);
 uint32_t threads_count(const struct threads *threads);
 
-/* Calls work(context, item, worker) once for each item in [0, n_items), from the pool and the caller, and returns when all
- * are done. worker is in [0, count): an index for scratch memory. Items are handed out one by one, in order. Not to be
- * called from within work. */
+/* Calls work(context, item, worker) once for each item in [0, n_items), from the pool and the caller, and returns when
+ * all are done. worker is in [0, count): an index for scratch memory. Items are handed out one by one, in order. Not to
+ * be called from within work. */
 typedef void (*threads_work)(void *context, size_t item, uint32_t worker);
 void threads_run(struct threads *threads, size_t n_items, threads_work work, void *context);
 

@@ -108,7 +108,8 @@ static quire_status write_text(struct job *job, quire_error *err)
     quire_status status = writer_run(&job->writer, job->book, err);
     say_notice(job);
     job->receipt.write_seconds = progress_now() - start;
-    if (quire_book_n_reused(job->book) < job->receipt.n_reused) { /* damage: a part was read again before the first token */
+    if (quire_book_n_reused(job->book) <
+        job->receipt.n_reused) { /* damage: a part was read again before the first token */
         double again = job->s->prefill_seen_at - start;
         job->receipt.read_seconds += again;
         job->receipt.write_seconds -= again;

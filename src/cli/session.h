@@ -18,7 +18,7 @@ struct session {
     quire_engine *engine;
     char *store;                   /* NULL: nothing is kept */
     quire_progress state;          /* as the engine last reported it */
-    double prefill_seen_at; /* when a progress of prefill was last reported; on progress_now's clock */
+    double prefill_seen_at;        /* when a progress of prefill was last reported; on progress_now's clock */
     quire_logprobs_fn on_logprobs; /* NULL: not wanted */
     void *logprobs_user;
     bool is_stopped; /* set by on_logprobs to end the work */

@@ -22,10 +22,10 @@ static size_t tile_floats(const quire_config *config)
 
 /* A thread's scratch, cut up. */
 struct buffers {
-    float *columns; /* [head_dim][TILE_KEYS] */
-    float *values;  /* [TILE_KEYS][row] */
-    float *row;     /* [2][row] */
-    float *q, *acc; /* [GROUP_TILES][TILE_QUERIES][row] */
+    float *columns;   /* [head_dim][TILE_KEYS] */
+    float *values;    /* [TILE_KEYS][row] */
+    float *row;       /* [2][row] */
+    float *q, *acc;   /* [GROUP_TILES][TILE_QUERIES][row] */
     float *max, *sum; /* [GROUP_TILES][TILE_QUERIES] */
 };
 
@@ -208,7 +208,8 @@ static void attend_token(void *context, size_t item, uint32_t worker)
     for (size_t block = a->first / KV_BLOCK_TOKENS + 1; block-- > 0;) {
         struct kv_block keys = kv_book_block(a->kv, a->layer, kv_head, block);
         int64_t first_key = (int64_t)(block * KV_BLOCK_TOKENS);
-        job->engine->kernels->attend_one(&tile, job->engine->opts.kv_type, keys.k, keys.v, keys.n_tokens, first_key, b.row);
+        job->engine->kernels->attend_one(&tile, job->engine->opts.kv_type, keys.k, keys.v, keys.n_tokens, first_key,
+                                         b.row);
     }
     finish_tile(job, &tile, head);
     if (a->releases_heads)

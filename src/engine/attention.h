@@ -4,8 +4,8 @@
 
 #include "engine.h"
 
-/* Both ways of attention check the blocks that an earlier run stored, when they are first used. Errors: FORMAT (damaged:
- * named; kv_book_condemn), IO, CANCELLED; `out` is then undefined. */
+/* Both ways of attention check the blocks that an earlier run stored, when they are first used. Errors: FORMAT
+ * (damaged: named; kv_book_condemn), IO, CANCELLED; `out` is then undefined. */
 
 /* Scratch memory of the threads, for both uses below. */
 struct attention_scratch {

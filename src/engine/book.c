@@ -56,11 +56,12 @@ static quire_status check_space(const quire_book *book, quire_error *err)
     if (book->engine->opts.store_path && kv_book_frontier(book->kv) < book->n_read)
         needed += 2ull * book->plan.figures.span_tokens * book->engine->model->config.d_model * sizeof(float);
     if (needed > free_bytes)
-        return quire_fail(err, QUIRE_ERR_NO_SPACE,
-                          "%zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder with --store, or a "
-                          "smaller --kv-type",
-                          book->n_read + book->n_new - kv_book_frontier(book->kv), (unsigned long long)(needed >> 20),
-                          (unsigned long long)(free_bytes >> 20));
+        return quire_fail(
+            err, QUIRE_ERR_NO_SPACE,
+            "%zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder with --store, or a "
+            "smaller --kv-type",
+            book->n_read + book->n_new - kv_book_frontier(book->kv), (unsigned long long)(needed >> 20),
+            (unsigned long long)(free_bytes >> 20));
     return QUIRE_OK;
 }
 
@@ -91,13 +92,14 @@ static quire_status read_once(quire_book *book, quire_error *err)
     if (status == QUIRE_OK && book->n_reused < book->n_read)
         return prefill_read(book, err);
     if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, engine->model->config.vocab_size))
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "the stored book has lost its logits: read it with --no-store, or remove "
-                                                   "it from the store");
+        status = quire_fail(err, QUIRE_ERR_FORMAT,
+                            "the stored book has lost its logits: read it with --no-store, or remove "
+                            "it from the store");
     return status;
 }
 
-/* Where blocks that the store held turn out to be damaged, what lies before them is read from, and the rest computed again.
- * Each turn leaves less of a damaged book in use, so that this ends. */
+/* Where blocks that the store held turn out to be damaged, what lies before them is read from, and the rest computed
+ * again. Each turn leaves less of a damaged book in use, so that this ends. */
 static quire_status read_text(quire_book *book, quire_error *err)
 {
     for (;;) {
@@ -148,7 +150,8 @@ static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
     if (status == QUIRE_OK && !book->branch)
         status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
     if (status == QUIRE_OK)
-        status = decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
+        status =
+            decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
     return status;
 }
 

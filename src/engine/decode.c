@@ -63,8 +63,15 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
     quire_status status = kv_book_put(kv, layer, position, 1, k, k + engine_kv_width(config), width, err);
     if (status != QUIRE_OK)
         return status;
-    struct attention attention = {.kv = kv, .layer = layer, .first = position, .n = 1, .q = d->wide, .q_stride = width,
-                                  .out = d->normed, .scratch = &d->scratch, .releases_heads = releases_heads};
+    struct attention attention = {.kv = kv,
+                                  .layer = layer,
+                                  .first = position,
+                                  .n = 1,
+                                  .q = d->wide,
+                                  .q_stride = width,
+                                  .out = d->normed,
+                                  .scratch = &d->scratch,
+                                  .releases_heads = releases_heads};
     status = attention_token(engine, &attention, err);
     if (status != QUIRE_OK)
         return status;

@@ -28,7 +28,8 @@ static quire_status check_options(const quire_engine_options *opts, quire_error 
         return quire_fail(err, QUIRE_ERR_USAGE, "keys and values are kept as f32, f16 or bf16, not %s",
                           quire_dtype_name(opts->kv_type));
     if (opts->chunk_tokens > 1 << 20)
-        return quire_fail(err, QUIRE_ERR_USAGE, "a chunk of %u tokens is too large: at most %d", opts->chunk_tokens, 1 << 20);
+        return quire_fail(err, QUIRE_ERR_USAGE, "a chunk of %u tokens is too large: at most %d", opts->chunk_tokens,
+                          1 << 20);
     if (!(opts->commit_seconds >= 0))
         return quire_fail(err, QUIRE_ERR_USAGE, "a commit every %g seconds: expected 0 or more", opts->commit_seconds);
     if (opts->n_threads > 1024)
@@ -47,9 +48,10 @@ static quire_status copy_string(const char **field, quire_error *err)
 static quire_status open_store(quire_engine *engine, quire_error *err)
 {
     char identity[256];
-    /* The model's numbers and the way they are computed. Token ids come from outside, so that the tokenizer is not part of
-     * it: two tokenizers that give the same ids share a book rightly. */
-    snprintf(identity, sizeof identity, "model %s path f32-openblas-%s", engine->model->fingerprint, engine->kernels->name);
+    /* The model's numbers and the way they are computed. Token ids come from outside, so that the tokenizer is not part
+     * of it: two tokenizers that give the same ids share a book rightly. */
+    snprintf(identity, sizeof identity, "model %s path f32-openblas-%s", engine->model->fingerprint,
+             engine->kernels->name);
     struct kv_store_options opts = {
         .path = engine->opts.store_path,
         .spill_path = engine->opts.spill_path,

@@ -36,7 +36,7 @@ struct quire_book {
     size_t n_reused;
     uint64_t n_resumed;
     uint64_t n_written_before; /* bytes, by handles that were closed over damage */
-    float *logits; /* [vocab_size], after the last token */
+    float *logits;             /* [vocab_size], after the last token */
     bool has_logits;
     struct decode *decode;
 };

@@ -86,7 +86,7 @@ void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffe
     const struct quire_model *model = engine->model;
     struct logits_job job = {engine, buffers, targets, logprobs, n};
     layer_norm_rows(engine, buffers->normed, x, n, model->norm_f_weight, model->norm_f_bias);
-    threads_run(engine->threads, (model->config.vocab_size + PLAN_LOGIT_COLUMNS - 1) / PLAN_LOGIT_COLUMNS, logits_columns,
-                &job);
+    threads_run(engine->threads, (model->config.vocab_size + PLAN_LOGIT_COLUMNS - 1) / PLAN_LOGIT_COLUMNS,
+                logits_columns, &job);
     threads_run(engine->threads, n, logprob_row, &job);
 }

@@ -103,7 +103,8 @@ static void condition_rows(void *context, size_t item, uint32_t worker)
     (void)worker;
     const struct rows_job *job = context;
     size_t first = item * ROWS_PER_ITEM;
-    layer_condition_qkv(job->engine, job->layer, job->rows + first * job->width, size_min(ROWS_PER_ITEM, job->n - first));
+    layer_condition_qkv(job->engine, job->layer, job->rows + first * job->width,
+                        size_min(ROWS_PER_ITEM, job->n - first));
 }
 
 static void gelu_rows(void *context, size_t item, uint32_t worker)
@@ -128,8 +129,9 @@ size_t layer_find_bad_row(const float *x, size_t n, size_t d_model)
 
 /* --- the two phases -------------------------------------------------------------------------------------------- */
 
-quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv, uint32_t layer,
-                             size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x, quire_error *err)
+quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv,
+                             uint32_t layer, size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x,
+                             quire_error *err)
 {
     const quire_config *config = &engine->model->config;
     const struct layer *w = &engine->model->layers[layer];
@@ -137,8 +139,15 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     float *qkv = buffers->wide;
 
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_1_weight, w->norm_1_bias);
-    linear_product(engine, &(struct linear){.y = qkv, .y_stride = width, .x = buffers->normed, .x_stride = d_model,
-                                            .w = buffers->first, .bias = w->Wqkv_bias, .m = n, .n = width, .k = d_model});
+    linear_product(engine, &(struct linear){.y = qkv,
+                                            .y_stride = width,
+                                            .x = buffers->normed,
+                                            .x_stride = d_model,
+                                            .w = buffers->first,
+                                            .bias = w->Wqkv_bias,
+                                            .m = n,
+                                            .n = width,
+                                            .k = d_model});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
@@ -153,15 +162,28 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
             return status;
         *kv_next = first + n;
     }
-    struct attention attention = {.kv = kv, .layer = layer, .first = first, .n = n, .q = qkv, .q_stride = width,
-                                  .out = buffers->normed, .scratch = &buffers->scratch,
+    struct attention attention = {.kv = kv,
+                                  .layer = layer,
+                                  .first = first,
+                                  .n = n,
+                                  .q = qkv,
+                                  .q_stride = width,
+                                  .out = buffers->normed,
+                                  .scratch = &buffers->scratch,
                                   .releases_heads = releases_heads};
     status = attention_chunk(engine, &attention, err);
     if (status != QUIRE_OK)
         return status;
-    linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->normed, .x_stride = d_model,
-                                            .w = buffers->second, .bias = w->out_proj_bias, .m = n, .n = d_model,
-                                            .k = d_model, .add = true});
+    linear_product(engine, &(struct linear){.y = x,
+                                            .y_stride = d_model,
+                                            .x = buffers->normed,
+                                            .x_stride = d_model,
+                                            .w = buffers->second,
+                                            .bias = w->out_proj_bias,
+                                            .m = n,
+                                            .n = d_model,
+                                            .k = d_model,
+                                            .add = true});
     return QUIRE_OK;
 }
 
@@ -173,22 +195,36 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
     size_t d_model = config->d_model, d_ff = config->d_ff;
 
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_2_weight, w->norm_2_bias);
-    linear_product(engine, &(struct linear){.y = buffers->wide, .y_stride = d_ff, .x = buffers->normed,
-                                            .x_stride = d_model, .w = buffers->first, .bias = w->up_proj_bias, .m = n,
-                                            .n = d_ff, .k = d_model});
+    linear_product(engine, &(struct linear){.y = buffers->wide,
+                                            .y_stride = d_ff,
+                                            .x = buffers->normed,
+                                            .x_stride = d_model,
+                                            .w = buffers->first,
+                                            .bias = w->up_proj_bias,
+                                            .m = n,
+                                            .n = d_ff,
+                                            .k = d_model});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
     struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
     threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
-    linear_product(engine, &(struct linear){.y = x, .y_stride = d_model, .x = buffers->wide, .x_stride = d_ff,
-                                            .w = buffers->second, .bias = w->down_proj_bias, .m = n, .n = d_model,
-                                            .k = d_ff, .add = true});
+    linear_product(engine, &(struct linear){.y = x,
+                                            .y_stride = d_model,
+                                            .x = buffers->wide,
+                                            .x_stride = d_ff,
+                                            .w = buffers->second,
+                                            .bias = w->down_proj_bias,
+                                            .m = n,
+                                            .n = d_model,
+                                            .k = d_ff,
+                                            .add = true});
     size_t bad = layer_find_bad_row(x, n, d_model);
     if (bad < n)
-        return quire_fail(err, QUIRE_ERR_NUMERIC,
-                          "layer %u gives a number that is not finite at position %zu: the weights of '%s' are damaged, or "
-                          "overflow float32",
-                          layer, first + bad, engine->model->path);
+        return quire_fail(
+            err, QUIRE_ERR_NUMERIC,
+            "layer %u gives a number that is not finite at position %zu: the weights of '%s' are damaged, or "
+            "overflow float32",
+            layer, first + bad, engine->model->path);
     return QUIRE_OK;
 }

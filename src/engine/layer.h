@@ -5,8 +5,8 @@
 #include "attention.h"
 #include "engine.h"
 
-/* A layer is computed in two phases, each over all chunks of a span before the next one starts, so that only the phase's
- * own weights are unpacked at a time. */
+/* A layer is computed in two phases, each over all chunks of a span before the next one starts, so that only the
+ * phase's own weights are unpacked at a time. */
 enum layer_phase {
     PHASE_ATTENTION,   /* x += out_proj(attention(norm_1(x))) */
     PHASE_FEEDFORWARD, /* x += down_proj(gelu(up_proj(norm_2(x)))) */
@@ -34,8 +34,9 @@ void layer_unpack(struct quire_engine *engine, struct layer_buffers *buffers, ui
 
 /* Phase 1 of a chunk: tokens [first, first + n). Keys and values of tokens from *kv_next on are put into the book, and
  * *kv_next moves with them. Errors: of kv_book_put and attention_chunk, with x unchanged. */
-quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv, uint32_t layer,
-                             size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x, quire_error *err);
+quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *buffers, struct kv_book *kv,
+                             uint32_t layer, size_t first, size_t n, size_t *kv_next, bool releases_heads, float *x,
+                             quire_error *err);
 
 /* Phase 2 of a chunk. Errors: CANCELLED, with x unchanged; NUMERIC, naming layer and position. */
 quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, size_t first,

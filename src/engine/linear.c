@@ -2,8 +2,8 @@
 
 #include "base/mem.h"
 
-/* Tiles of the output that one thread computes at a time. Fixed, so that results do not depend on the thread count; wide,
- * since OpenBLAS packs its operands anew for each tile. */
+/* Tiles of the output that one thread computes at a time. Fixed, so that results do not depend on the thread count;
+ * wide, since OpenBLAS packs its operands anew for each tile. */
 enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, UNPACK_ROWS = 64, VECTOR_ROWS = 64 };
 
 static size_t n_tiles(size_t n, size_t tile)
@@ -105,8 +105,8 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
     }
 }
 
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias, const float *x,
-                   bool add)
+void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
+                   const float *x, bool add)
 {
     struct vector_job job = {engine->kernels, matrix, bias, x, y, add};
     threads_run(engine->threads, n_tiles(matrix->rows, VECTOR_ROWS), vector_rows, &job);

@@ -17,7 +17,7 @@ struct linear {
     size_t y_stride;
     const float *x;
     size_t x_stride;
-    const float *w; /* float32, [n][k] */
+    const float *w;    /* float32, [n][k] */
     const float *bias; /* [n] or NULL */
     size_t m, n, k;
     bool add;
@@ -25,7 +25,7 @@ struct linear {
 void linear_product(struct quire_engine *engine, const struct linear *linear);
 
 /* y[rows] (+)= matrix . x[cols] (+ bias): one token; weights are used as they are stored. */
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias, const float *x,
-                   bool add);
+void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
+                   const float *x, bool add);
 
 #endif

@@ -1,7 +1,7 @@
 #include "pace.h"
 
-/* No more than a layer is to be lost where layers are shorter than the interval, so at their ends a part of it is enough.
- * And a slow disk stretches it: commits take one part in PACE_COST_SHARE of the time at most. */
+/* No more than a layer is to be lost where layers are shorter than the interval, so at their ends a part of it is
+ * enough. And a slow disk stretches it: commits take one part in PACE_COST_SHARE of the time at most. */
 enum { PACE_LAYER_SHARE = 6, PACE_COST_SHARE = 50 };
 
 void pace_start(struct pace *pace, double seconds, double now)

@@ -8,10 +8,10 @@
 
 /* Everything that the plan is made from, in bytes. */
 struct needs {
-    uint64_t fixed;        /* whatever happens: base, token ids, logits, unfinished KV blocks */
-    uint64_t decode;       /* buffers of one token */
-    uint64_t unpacked;     /* one phase's weights as float32, and the threads' scratch */
-    uint64_t logprobs;     /* rows of logits */
+    uint64_t fixed;    /* whatever happens: base, token ids, logits, unfinished KV blocks */
+    uint64_t decode;   /* buffers of one token */
+    uint64_t unpacked; /* one phase's weights as float32, and the threads' scratch */
+    uint64_t logprobs; /* rows of logits */
     uint64_t per_chunk_token, per_span_token;
     uint64_t layer_weights; /* the largest layer, as stored */
     uint64_t head_weights;  /* embedding and head */
@@ -46,7 +46,8 @@ static struct needs measure(const struct quire_model *model, const quire_engine_
     n.heads_kv = u64_min(n.layer_kv, n.layer_kv / config->kv_n_heads * n_threads);
     /* Unfinished blocks: of the text, and of the branch that is appended to it. */
     uint64_t open_blocks = 2ull * config->n_layers * config->kv_n_heads * kv_block_bytes(&geometry);
-    n.fixed = PLAN_BASE_BYTES + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) + 2 * f * config->vocab_size + open_blocks;
+    n.fixed = PLAN_BASE_BYTES + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) +
+              2 * f * config->vocab_size + open_blocks;
     n.decode = f * decode_floats(config, n_threads);
     n.unpacked = f * (layer_unpacked_floats(model) + n_threads * attention_scratch_floats(config));
     if (opts->logprobs)
@@ -112,8 +113,8 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     f->kv_bytes = kv + plan->prefill.n_kv_layers * n->layer_kv;
     f->memory_bytes = used + kept_bytes(&plan->prefill, n);
     f->activation_bytes = f->memory_bytes - f->weight_bytes - f->kv_bytes - n->fixed;
-    f->least_bytes = prefill_bytes(n, u64_min(PLAN_SMALLEST_CHUNK, n_tokens), u64_min(PLAN_SMALLEST_CHUNK, n_tokens),
-                                   n->heads_kv);
+    f->least_bytes =
+        prefill_bytes(n, u64_min(PLAN_SMALLEST_CHUNK, n_tokens), u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
     if (opts->chunk_tokens || opts->span_tokens)
         f->least_bytes = prefill_bytes(n, opts->chunk_tokens ? chunk : u64_min(PLAN_SMALLEST_CHUNK, n_tokens),
                                        opts->span_tokens ? span : u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
@@ -137,9 +138,10 @@ quire_status plan_memory(struct memory_plan *out, const struct quire_model *mode
         return quire_fail(err, QUIRE_ERR_USAGE, "a text of %llu tokens, and %llu more, is longer than 2147483647",
                           (unsigned long long)n_tokens, (unsigned long long)n_new);
     if (config->learned_pos_emb && n_tokens + n_new > config->max_seq_len)
-        return quire_fail(err, QUIRE_ERR_USAGE,
-                          "'%s' has learned positions and ends at %u tokens: the text has %llu, and %llu more are asked for",
-                          model->path, config->max_seq_len, (unsigned long long)n_tokens, (unsigned long long)n_new);
+        return quire_fail(
+            err, QUIRE_ERR_USAGE,
+            "'%s' has learned positions and ends at %u tokens: the text has %llu, and %llu more are asked for",
+            model->path, config->max_seq_len, (unsigned long long)n_tokens, (unsigned long long)n_new);
     struct needs needs = measure(model, opts, n_threads, n_tokens, n_new);
     struct memory_plan plan = {0};
     plan.figures.n_tokens = n_tokens;
@@ -150,12 +152,13 @@ quire_status plan_memory(struct memory_plan *out, const struct quire_model *mode
     plan_decode(&plan, &needs, opts->memory_bytes);
     *out = plan;
     if (plan.figures.least_bytes > opts->memory_bytes)
-        return quire_fail(err, QUIRE_ERR_NO_MEMORY,
-                          "%llu tokens with '%s' need at least %llu MiB of memory%s, the budget is %llu MiB: give more with "
-                          "--memory, or a smaller model",
-                          (unsigned long long)n_tokens, model->name,
-                          (unsigned long long)((plan.figures.least_bytes + (1 << 20) - 1) >> 20),
-                          opts->chunk_tokens || opts->span_tokens ? " with this chunk and span" : "",
-                          (unsigned long long)(opts->memory_bytes >> 20));
+        return quire_fail(
+            err, QUIRE_ERR_NO_MEMORY,
+            "%llu tokens with '%s' need at least %llu MiB of memory%s, the budget is %llu MiB: give more with "
+            "--memory, or a smaller model",
+            (unsigned long long)n_tokens, model->name,
+            (unsigned long long)((plan.figures.least_bytes + (1 << 20) - 1) >> 20),
+            opts->chunk_tokens || opts->span_tokens ? " with this chunk and span" : "",
+            (unsigned long long)(opts->memory_bytes >> 20));
     return QUIRE_OK;
 }

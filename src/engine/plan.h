@@ -18,8 +18,8 @@ enum {
     PLAN_LOGIT_COLUMNS = 512
 };
 
-/* How one half of the work (prefill or decode) keeps to the budget: the first layers' weights and KV stay in memory from
- * one pass to the next, the others are let go once they were used. */
+/* How one half of the work (prefill or decode) keeps to the budget: the first layers' weights and KV stay in memory
+ * from one pass to the next, the others are let go once they were used. */
 struct plan_residency {
     uint32_t n_weight_layers; /* layers whose weights stay */
     uint32_t n_kv_layers;     /* layers whose KV stays */

@@ -21,7 +21,8 @@ struct prefill {
     struct kv_flight at;
     struct pace pace;
 
-    double work_total, work_before; /* in floating-point operations: of the whole read, and of what is behind the span */
+    double work_total,
+        work_before; /* in floating-point operations: of the whole read, and of what is behind the span */
 };
 
 /* --- progress -------------------------------------------------------------------------------------------------- */
@@ -239,8 +240,8 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
             residency_release_matrix(&engine->model->lm_head);
     }
     double start = sys_now();
-    quire_status status = kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL,
-                                         config->vocab_size, err);
+    quire_status status =
+        kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL, config->vocab_size, err);
     pace_committed(&p->pace, start, sys_now());
     return status;
 }

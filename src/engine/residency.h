@@ -1,4 +1,5 @@
-/* Which parts of the mapped weights stay in memory. Hints to the system: they cannot fail and do not change a result. */
+/* Which parts of the mapped weights stay in memory. Hints to the system: they cannot fail and do not change a result.
+ */
 #ifndef QUIRE_ENGINE_RESIDENCY_H
 #define QUIRE_ENGINE_RESIDENCY_H
 

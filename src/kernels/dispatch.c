@@ -62,8 +62,8 @@ quire_status kernels_choose(const struct kernels **out, const char *isa, quire_e
         strcat(strcat(names, names[0] ? ", " : ""), best->name);
     }
     if (isa && *isa)
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "instruction set '%s' is not available: this processor runs %s", isa,
-                          names);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "instruction set '%s' is not available: this processor runs %s",
+                          isa, names);
     *out = best;
     return QUIRE_OK;
 }

@@ -1,10 +1,12 @@
 /* Arithmetic on pointers: number formats, norms, GELU, dot products with stored weights, attention tiles.
  *
  * kernels_ref.c is the specification, in plain C. kernels_vector.h says the same with vectors and is compiled once per
- * instruction set (kernels_base.c, kernels_avx2.c, kernels_avx512.c). dispatch.c picks a table. In every table but ref the
- * order of each sum is fixed by position alone, so that a row's result does not depend on what is computed beside it.
+ * instruction set (kernels_base.c, kernels_avx2.c, kernels_avx512.c). dispatch.c picks a table. In every table but ref
+ * the order of each sum is fixed by position alone, so that a row's result does not depend on what is computed beside
+ * it.
  *
- * n is a multiple of the type's block size wherever a type is involved. Inputs and outputs do not overlap unless said. */
+ * n is a multiple of the type's block size wherever a type is involved. Inputs and outputs do not overlap unless said.
+ */
 #ifndef QUIRE_KERNELS_KERNELS_H
 #define QUIRE_KERNELS_KERNELS_H
 
@@ -24,13 +26,13 @@ enum {
 /* Queries of one head against keys, with a running maximum and sum: after all its blocks, output row r is
  * acc[r] / sum[r]. Queries are consecutive positions from first_query on.
  *
- * score(i, j) = q_i . k_j + slope * (j - i), for keys j <= i: the scale is in q already, and the bias is computed from the
- * integer positions, exactly for any distance below 2^24. */
+ * score(i, j) = q_i . k_j + slope * (j - i), for keys j <= i: the scale is in q already, and the bias is computed from
+ * the integer positions, exactly for any distance below 2^24. */
 struct attention_tile {
     uint32_t n_queries; /* 1..TILE_QUERIES */
     uint32_t head_dim;
-    uint32_t row;      /* floats from one row of q, acc and v to the next: head_dim rounded up to LANES */
-    float slope;       /* 0 without ALiBi */
+    uint32_t row; /* floats from one row of q, acc and v to the next: head_dim rounded up to LANES */
+    float slope;  /* 0 without ALiBi */
     int64_t first_query;
     float *q;   /* [n_queries rounded up to TILE_ROW_STEP][row], zero beyond head_dim and in the rows added */
     float *acc; /* the same shape; zero at the start */
@@ -47,8 +49,8 @@ struct kernels {
     /* sum of w[i] * x[i], w stored in the type. */
     float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
 
-    /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may be
-     * x. Mean and variance are summed in double. */
+    /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may
+     * be x. Mean and variance are summed in double. */
     void (*layernorm)(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps);
 
     /* y = x / sqrt(mean(x^2) + eps) * weight. y may be x. */
@@ -60,18 +62,19 @@ struct kernels {
     /* The largest of x[0..n) and the sum of exp(x[i] - largest): a row of logits on the way to probabilities. */
     void (*softmax_sum)(const float *x, size_t n, float *largest, double *sum);
 
-    /* Takes one block into a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a query are masked.
-     * Blocks are given newest first, so that a query meets its own position first and its maximum is soon final.
-     * k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond n_keys; v beyond
-     * head_dim too. */
+    /* Takes one block into a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a query are
+     * masked. Blocks are given newest first, so that a query meets its own position first and its maximum is soon
+     * final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond n_keys;
+     * v beyond head_dim too. */
     void (*attend)(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key);
 
     /* The same for n_queries == 1 and keys as they are stored: k: [n_keys][head_dim], v: [n_keys][head_dim], in the KV
      * type. The query is not masked: all keys are at or before it. scratch: [2][row] floats, zero beyond head_dim. */
-    void (*attend_one)(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v, uint32_t n_keys,
-                       int64_t first_key, float *scratch);
+    void (*attend_one)(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
+                       uint32_t n_keys, int64_t first_key, float *scratch);
 
-    /* Columns of a stored block for attend: k_columns[c][j] = k[j][c] for j < n_keys, 0 beyond; scratch: [row] floats. */
+    /* Columns of a stored block for attend: k_columns[c][j] = k[j][c] for j < n_keys, 0 beyond; scratch: [row] floats.
+     */
     void (*unpack_columns)(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
                            float *scratch);
 };
@@ -84,8 +87,8 @@ quire_status kernels_choose(const struct kernels **out, const char *isa, quire_e
 const struct kernels *kernels_at(size_t index, int *is_available);
 
 /* y[m][y_stride] (+)= x[m][x_stride] . w[n][k]^T, float32, through OpenBLAS on the calling thread. */
-void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n, size_t k,
-                  int add);
+void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n,
+                  size_t k, int add);
 
 /* Makes OpenBLAS compute on the calling thread: the engine's own pool does the splitting, by position. */
 void kernels_gemm_init(void);

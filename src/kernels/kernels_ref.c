@@ -35,8 +35,8 @@ static void unpack_q8_0(float *dst, const void *src, size_t n)
     }
 }
 
-/* A block is a half-precision scale and 16 bytes: byte j holds number j in its low and number j + 16 in its high nibble,
- * each with 8 added. */
+/* A block is a half-precision scale and 16 bytes: byte j holds number j in its low and number j + 16 in its high
+ * nibble, each with 8 added. */
 static void unpack_q4_0(float *dst, const void *src, size_t n)
 {
     const unsigned char *block = src;
@@ -136,8 +136,8 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
     *sum = s;
 }
 
-/* One query's scores over a block are in `scores`, -INFINITY where masked: moves the running maximum and sum, and adds the
- * values. */
+/* One query's scores over a block are in `scores`, -INFINITY where masked: moves the running maximum and sum, and adds
+ * the values. */
 static void take_block(const struct attention_tile *tile, uint32_t r, const double *scores, const float *v)
 {
     float new_max = tile->max[r];
@@ -188,8 +188,8 @@ static void unpack_columns(float *k_columns, quire_dtype type, const void *k, ui
     }
 }
 
-static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v, uint32_t n_keys,
-                       int64_t first_key, float *scratch)
+static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
+                       uint32_t n_keys, int64_t first_key, float *scratch)
 {
     size_t row_bytes = (size_t)tile->head_dim * quire_dtype_block_bytes(type);
     double scores[TILE_KEYS];

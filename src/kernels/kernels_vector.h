@@ -90,8 +90,8 @@ INLINE float lane_max(vec v)
 
 /* --- exp and erfc ---------------------------------------------------------------------------------------------- */
 
-/* exp(x) for x <= 0, relative error below 2e-7; 0 below -87, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial is a
- * Chebyshev fit of exp on that range (degree 6, error 3e-9 before rounding). */
+/* exp(x) for x <= 0, relative error below 2e-7; 0 below -87, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2; the
+ * polynomial is a Chebyshev fit of exp on that range (degree 6, error 3e-9 before rounding). */
 INLINE vec exp_vec(vec x)
 {
     const vec round = splat(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
@@ -110,8 +110,8 @@ INLINE vec exp_vec(vec x)
     return choose(is_small, splat(0.0f), p * as_vec(exponent));
 }
 
-/* erfc(a) for a >= 0: exp(-a^2) * t * P(t) with t = 1 / (1 + 0.4 a); P is a Chebyshev fit of degree 9, relative error 3e-8
- * before rounding. */
+/* erfc(a) for a >= 0: exp(-a^2) * t * P(t) with t = 1 / (1 + 0.4 a); P is a Chebyshev fit of degree 9, relative error
+ * 3e-8 before rounding. */
 INLINE vec erfc_vec(vec a)
 {
     vec t = 1.0f / (1.0f + 0.4f * a);
@@ -139,8 +139,8 @@ INLINE vec load_bf16(const unsigned char *p)
     return as_vec(__builtin_convertvector(h, uvec) << 16);
 }
 
-/* Half precision and int8: the machine's own conversions where it has them. GCC 12 takes the portable forms apart, which
- * made the dot products of Q8_0 and Q4_0 five times slower. */
+/* Half precision and int8: the machine's own conversions where it has them. GCC 12 takes the portable forms apart,
+ * which made the dot products of Q8_0 and Q4_0 five times slower. */
 #if KERNELS_WIDTH == 16
 INLINE vec load_f16(const unsigned char *p)
 {
@@ -253,21 +253,21 @@ static void unpack_q4_0(float *dst, const void *src, size_t n)
 /* --- dot products ---------------------------------------------------------------------------------------------- */
 
 /* Four running vectors hide the latency of the additions; what is left over goes number by number. */
-#define DEFINE_DOT(name, element_bytes, load_vector, load_one)                                                        \
-    static float name(const void *w, const float *x, size_t n)                                                        \
-    {                                                                                                                 \
-        const unsigned char *p = w;                                                                                   \
-        vec sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};                                            \
-        float rest = 0.0f;                                                                                            \
-        size_t i = 0;                                                                                                 \
-        for (; i + 4 * W <= n; i += 4 * W)                                                                            \
-            for (size_t u = 0; u < 4; u++)                                                                            \
-                sum[u] += load_vector(p + (element_bytes) * (i + u * W)) * load(x + i + u * W);                       \
-        for (; i + W <= n; i += W)                                                                                    \
-            sum[0] += load_vector(p + (element_bytes) * i) * load(x + i);                                             \
-        for (; i < n; i++)                                                                                            \
-            rest += load_one(p + (element_bytes) * i) * x[i];                                                         \
-        return lane_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;                                                \
+#define DEFINE_DOT(name, element_bytes, load_vector, load_one)                                                         \
+    static float name(const void *w, const float *x, size_t n)                                                         \
+    {                                                                                                                  \
+        const unsigned char *p = w;                                                                                    \
+        vec sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};                                             \
+        float rest = 0.0f;                                                                                             \
+        size_t i = 0;                                                                                                  \
+        for (; i + 4 * W <= n; i += 4 * W)                                                                             \
+            for (size_t u = 0; u < 4; u++)                                                                             \
+                sum[u] += load_vector(p + (element_bytes) * (i + u * W)) * load(x + i + u * W);                        \
+        for (; i + W <= n; i += W)                                                                                     \
+            sum[0] += load_vector(p + (element_bytes)*i) * load(x + i);                                                \
+        for (; i < n; i++)                                                                                             \
+            rest += load_one(p + (element_bytes)*i) * x[i];                                                            \
+        return lane_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;                                                 \
     }
 
 INLINE vec load_f32(const unsigned char *p)
@@ -462,8 +462,8 @@ INLINE float exp_one(float x)
     return e[0];
 }
 
-/* acc = acc * keep + p . v for n_vectors columns of ROWS queries. A block's values are summed by themselves first: added
- * one by one to a sum over 84,000 keys, each would lose its low bits. */
+/* acc = acc * keep + p . v for n_vectors columns of ROWS queries. A block's values are summed by themselves first:
+ * added one by one to a sum over 84,000 keys, each would lose its low bits. */
 INLINE void add_values(const struct attention_tile *tile, float *acc, const float keep[ROWS], float p[ROWS][TILE_KEYS],
                        const float *v, int n_vectors)
 {
@@ -510,8 +510,8 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
 
 static void (*const unpack_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {
     unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0};
-static float (*const dot_type[QUIRE_DTYPE_COUNT])(const void *, const float *, size_t) = {
-    dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0};
+static float (*const dot_type[QUIRE_DTYPE_COUNT])(const void *, const float *, size_t) = {dot_f32, dot_f16, dot_bf16,
+                                                                                          dot_q8_0, dot_q4_0};
 
 static void unpack_columns(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
                            float *scratch)
@@ -526,8 +526,8 @@ static void unpack_columns(float *k_columns, quire_dtype type, const void *k, ui
     }
 }
 
-static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v, uint32_t n_keys,
-                       int64_t first_key, float *scratch)
+static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
+                       uint32_t n_keys, int64_t first_key, float *scratch)
 {
     size_t row_bytes = (size_t)tile->head_dim * quire_dtype_block_bytes(type);
     float s[TILE_KEYS];

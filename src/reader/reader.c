@@ -15,8 +15,8 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
-#include "reader/reader_source.h"
 #include "base/utf8.h"
+#include "reader/reader_source.h"
 
 _Static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "quire_reader_cancel is called from signal handlers");
 

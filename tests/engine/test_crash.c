@@ -314,7 +314,8 @@ static void killed_at_any_moment(void)
         n_readings++;
         kv_test_end(folder);
     }
-    printf("     %zu kills in %zu readings; %zu times a span went on from its inside\n", n_kills, n_readings, n_in_flight);
+    printf("     %zu kills in %zu readings; %zu times a span went on from its inside\n", n_kills, n_readings,
+           n_in_flight);
     CHECK(n_in_flight > N_KILLS / 2);
     kv_test_end(whole);
     free(ids);

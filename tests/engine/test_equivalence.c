@@ -12,8 +12,9 @@ enum { N_MODELS = 3, STOP_STEP = 8 };
 #endif
 
 /* Where our own kernels set the order of sums, rows are the same bit for bit; OpenBLAS's order moves with the number of
- * rows, so that log-probabilities may differ by float rounding. With bf16 KV such a difference can decide which way a key
- * is rounded, and one step of bf16 is 2^-8: the float32 KV shows the equivalence, the bf16 one that it stays as small. */
+ * rows, so that log-probabilities may differ by float rounding. With bf16 KV such a difference can decide which way a
+ * key is rounded, and one step of bf16 is 2^-8: the float32 KV shows the equivalence, the bf16 one that it stays as
+ * small. */
 static const double ROUNDING = 1e-5, BF16_ROUNDING = 5e-3;
 
 static const char *const models[3] = {"random-alibi-16-clip", "random-heads-6-grouped", "random-biases"};
@@ -115,7 +116,7 @@ static void vary_memory(quire_engine_options *opts, size_t variation, const quir
     quire_engine *engine;
     quire_error err = {0};
     opts->logprobs = ignore_logprobs; /* they are wanted, and take memory */
-    opts->memory_bytes = 1; /* refused, but the plan tells the least that would do */
+    opts->memory_bytes = 1;           /* refused, but the plan tells the least that would do */
     REQUIRE_OK(quire_engine_open(&engine, model, opts, &err));
     CHECK_EQ_INT(quire_engine_plan(engine, N_TOKENS, 0, &plan, &err), QUIRE_ERR_NO_MEMORY);
     quire_engine_close(engine);
@@ -339,8 +340,15 @@ static void bad_requests(void)
 }
 
 static const struct test tests[] = {
-    {"chunk", chunk},   {"span", span},   {"threads", threads},           {"memory", memory}, {"isa", isa},
-    {"reuse", reuse},   {"append", append}, {"interruption", interruption}, {"bad_requests", bad_requests},
+    {"chunk", chunk},
+    {"span", span},
+    {"threads", threads},
+    {"memory", memory},
+    {"isa", isa},
+    {"reuse", reuse},
+    {"append", append},
+    {"interruption", interruption},
+    {"bad_requests", bad_requests},
 };
 
 TEST_MAIN(tests)

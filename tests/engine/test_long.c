@@ -1,11 +1,12 @@
-/* 84,000 tokens through a small model: the positions where half-precision masks overflow, and the last ones, are right. */
+/* 84,000 tokens through a small model: the positions where half-precision masks overflow, and the last ones, are right.
+ */
 #include "golden.h"
 #include "test.h"
 
 enum { N_TOKENS = 84000, N_BEGINNING = 20000, SEED = 20230505 };
 
-/* The rule of make_golden.py: splitmix64; the beginning uses half of the vocabulary, so that an engine that loses sight of
- * it gives other answers at the end. */
+/* The rule of make_golden.py: splitmix64; the beginning uses half of the vocabulary, so that an engine that loses sight
+ * of it gives other answers at the end. */
 static int32_t token_at(size_t position, uint32_t vocab_size)
 {
     uint64_t state = SEED + (uint64_t)position * 0x9E3779B97F4A7C15u; /* test_random takes its step first */

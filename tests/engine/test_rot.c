@@ -174,7 +174,7 @@ static void tear_down(struct fixture *f)
 /* --- flips ------------------------------------------------------------------------------------------------------- */
 
 enum kind { LAYER, SUMMARY, TAIL, TOKENS, LOGITS, MANIFEST, FLIGHT, RESIDUAL, N_KINDS };
-static const char *const kind_names[N_KINDS] = {"layer", "summary",  "tail",   "tokens",
+static const char *const kind_names[N_KINDS] = {"layer",  "summary",  "tail",   "tokens",
                                                 "logits", "manifest", "flight", "residual"};
 
 struct flip {
@@ -247,10 +247,10 @@ static struct flip choose(const struct fixture *f, uint64_t *seed)
                  (unsigned long long)m->sides[sides[kind]].generation);
     flip.offset = below(seed, file_size(f, flip.book, flip.file));
     if (kind == TOKENS) /* of the tokens of a flight only the flight is lost */
-        flip.must_be_noticed = flip.offset / sizeof(struct kv_token_record) < m->frontier / KV_BLOCK_TOKENS ||
-                               (flip.offset % sizeof(struct kv_token_record) / sizeof(int32_t) <
-                                    m->frontier % KV_BLOCK_TOKENS &&
-                                flip.offset / sizeof(struct kv_token_record) == m->frontier / KV_BLOCK_TOKENS);
+        flip.must_be_noticed =
+            flip.offset / sizeof(struct kv_token_record) < m->frontier / KV_BLOCK_TOKENS ||
+            (flip.offset % sizeof(struct kv_token_record) / sizeof(int32_t) < m->frontier % KV_BLOCK_TOKENS &&
+             flip.offset / sizeof(struct kv_token_record) == m->frontier / KV_BLOCK_TOKENS);
     return flip;
 }
 

@@ -228,7 +228,8 @@ static void full_attention(const struct head *h, uint32_t query, double *out)
 }
 
 /* The same through a table's tiles, for n_queries queries from `first` on; rows [head_dim]. */
-static void tile_attention(const struct kernels *k, const struct head *h, uint32_t first, uint32_t n_queries, float *out)
+static void tile_attention(const struct kernels *k, const struct head *h, uint32_t first, uint32_t n_queries,
+                           float *out)
 {
     uint32_t row = (h->head_dim + LANES - 1) / LANES * LANES;
     uint32_t n_rows = (n_queries + TILE_ROW_STEP - 1) / TILE_ROW_STEP * TILE_ROW_STEP;
