@@ -95,15 +95,16 @@ quire_status decode_token(struct quire_engine *engine, struct decode *decode, st
     uint32_t n_layers = model->config.n_layers;
     head_embed(engine, decode->x, &id, position, 1);
     for (uint32_t layer = 0; layer < n_layers; layer++) {
-        if (engine_is_cancelled(engine))
-            return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+        quire_status status = engine_check_cancelled(engine, err);
+        if (status != QUIRE_OK)
+            return status;
         if (layer + 1 < n_layers) { /* what was let go is asked for while this layer is computed */
             if (layer + 1 >= residency->n_weight_layers)
                 residency_prefetch_layer(&model->layers[layer + 1]);
             if (layer + 1 >= residency->n_kv_layers)
                 kv_book_prefetch_layer(kv, layer + 1);
         }
-        quire_status status = decode_layer(engine, decode, kv, layer, position, residency->releases_heads, err);
+        status = decode_layer(engine, decode, kv, layer, position, residency->releases_heads, err);
         if (status != QUIRE_OK)
             return status;
         if (layer >= residency->n_weight_layers)
