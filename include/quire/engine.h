@@ -63,7 +63,8 @@ typedef struct quire_engine_options {
      * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
     double commit_seconds;
     uint32_t n_threads; /* 0: the processors that this process may use */
-    const char *isa;    /* "ref", "base", "avx2", "avx512"; NULL: QUIRE_ISA, else the best that runs here */
+    const char *isa; /* "ref", "base", "avx2", "avx512", "avx512-bf16" (which rounds the factors of prefill's products
+                        to bfloat16, and sums in float32); NULL: QUIRE_ISA, else the best that runs here */
     quire_progress_fn progress;
     quire_logprobs_fn logprobs;
     void *user; /* for both */

@@ -2,6 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* Buffers from this size on are laid out in large pages where the system has them. */
+enum { HUGE_PAGE_BYTES = 2 << 20, HUGE_FROM_BYTES = 8 << 20 };
 
 static quire_status no_memory(const char *what, size_t n, size_t size, quire_error *err)
 {
@@ -21,8 +25,13 @@ void *mem_aligned(size_t n, size_t size, const char *what, quire_error *err)
 {
     size_t bytes;
     void *p = NULL;
-    if (size_mul(&bytes, n, size) && size_add(&bytes, bytes, 63))
-        p = aligned_alloc(64, size_max(bytes / 64 * 64, 64));
+    if (size_mul(&bytes, n, size) && size_add(&bytes, bytes, HUGE_PAGE_BYTES)) {
+        bytes -= HUGE_PAGE_BYTES;
+        size_t alignment = bytes < HUGE_FROM_BYTES ? 64 : HUGE_PAGE_BYTES;
+        p = aligned_alloc(alignment, size_max(size_round_up(bytes, alignment), alignment));
+        if (p && alignment == HUGE_PAGE_BYTES) /* a hint: fewer faults and address look-ups */
+            madvise(p, size_round_up(bytes, alignment), MADV_HUGEPAGE);
+    }
     if (!p)
         no_memory(what, n, size, err);
     return p;

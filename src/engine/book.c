@@ -123,7 +123,8 @@ quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, siz
         return quire_fail(err, QUIRE_ERR_USAGE, "the text has no tokens");
     quire_status status = check_ids(engine, ids, n, err);
     if (status == QUIRE_OK)
-        status = plan_memory(&book->plan, engine->model, &engine->opts, threads_count(engine->threads), n, n_new, err);
+        status = plan_memory(&book->plan, engine->model, &engine->opts, engine->kernels, threads_count(engine->threads),
+                             n, n_new, err);
     if (status != QUIRE_OK)
         return status;
     book->ids = mem_calloc(n + n_new, sizeof *book->ids, "token ids", err);

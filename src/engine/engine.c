@@ -50,7 +50,7 @@ static quire_status open_store(quire_engine *engine, quire_error *err)
     char identity[256];
     /* The model's numbers and the way they are computed. Token ids come from outside, so that the tokenizer is not part
      * of it: two tokenizers that give the same ids share a book rightly. */
-    snprintf(identity, sizeof identity, "model %s path f32-openblas-%s", engine->model->fingerprint,
+    snprintf(identity, sizeof identity, "model %s path %s-%s", engine->model->fingerprint, engine->kernels->gemm->name,
              engine->kernels->name);
     struct kv_store_options opts = {
         .path = engine->opts.store_path,
@@ -133,8 +133,8 @@ quire_status quire_engine_plan(const quire_engine *engine, uint64_t n_tokens, ui
                                quire_error *err)
 {
     struct memory_plan plan = {0};
-    quire_status status =
-        plan_memory(&plan, engine->model, &engine->opts, threads_count(engine->threads), n_tokens, n_new, err);
+    quire_status status = plan_memory(&plan, engine->model, &engine->opts, engine->kernels,
+                                      threads_count(engine->threads), n_tokens, n_new, err);
     if (status == QUIRE_OK || status == QUIRE_ERR_NO_MEMORY)
         *out = plan.figures;
     return status;

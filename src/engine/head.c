@@ -44,26 +44,57 @@ void head_logits(struct quire_engine *engine, float *logits, const float *x, flo
             logits[i] *= model->config.logit_scale;
 }
 
+size_t head_buffers_floats(const quire_config *config, const struct kernels *kernels, size_t n_threads)
+{
+    const struct gemm *gemm = kernels->gemm_exact;
+    size_t per_row = (size_t)config->d_model + config->vocab_size + 1;
+    return PLAN_LOGIT_ROWS * per_row + linear_strips_bytes(gemm, PLAN_LOGIT_ROWS, config->d_model) / sizeof(float) +
+           n_threads * (gemm_panel_bytes(gemm, config->d_model) / sizeof(float) + gemm_sums_floats(gemm));
+}
+
+void head_buffers_cut(struct head_buffers *out, float *memory, const quire_config *config,
+                      const struct kernels *kernels, size_t n_threads)
+{
+    const struct gemm *gemm = kernels->gemm_exact;
+    out->normed = memory;
+    out->logits = out->normed + (size_t)PLAN_LOGIT_ROWS * config->d_model;
+    out->logprobs = out->logits + (size_t)PLAN_LOGIT_ROWS * config->vocab_size;
+    out->strips = out->logprobs + PLAN_LOGIT_ROWS;
+    out->panels = out->strips + linear_strips_bytes(gemm, PLAN_LOGIT_ROWS, config->d_model) / sizeof(float);
+    out->sums = out->panels + n_threads * (gemm_panel_bytes(gemm, config->d_model) / sizeof(float));
+}
+
 struct logits_job {
     struct quire_engine *engine;
     const struct head_buffers *buffers;
     const int32_t *targets;
-    float *logprobs;
     size_t n;
 };
 
-/* All rows' logits for PLAN_LOGIT_COLUMNS entries of the vocabulary: unpacked once for all of them. */
-static void logits_columns(void *context, size_t item, uint32_t worker)
+static void pack_strip(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct logits_job *job = context;
+    const struct gemm *gemm = job->engine->kernels->gemm_exact;
+    size_t d_model = job->engine->model->config.d_model, row = item * gemm->strip_rows;
+    gemm->pack_strip((unsigned char *)job->buffers->strips + item * gemm_strip_bytes(gemm, d_model),
+                     job->buffers->normed + row * d_model, d_model, size_min(gemm->strip_rows, job->n - row), d_model);
+}
+
+/* All rows' logits for one panel of the vocabulary, packed by the thread that uses it. */
+static void logits_panel(void *context, size_t item, uint32_t worker)
 {
     const struct logits_job *job = context;
     const struct quire_model *model = job->engine->model;
-    size_t d_model = model->config.d_model, vocab_size = model->config.vocab_size;
-    size_t first = item * PLAN_LOGIT_COLUMNS, n = size_min(PLAN_LOGIT_COLUMNS, vocab_size - first);
-    float *weights = job->buffers->unpacked + worker * PLAN_LOGIT_COLUMNS * d_model;
-    for (size_t i = 0; i < n; i++)
-        unpack_row(job->engine, weights + i * d_model, &model->lm_head, first + i);
-    kernels_gemm(job->buffers->logits + first, vocab_size, job->buffers->normed, d_model, weights, job->n, n, d_model,
-                 false);
+    const struct kernels *kernels = job->engine->kernels;
+    const struct gemm *gemm = kernels->gemm_exact;
+    const struct matrix *w = &model->lm_head;
+    size_t first = item * gemm->panel_columns, n = size_min(gemm->panel_columns, w->rows - first);
+    unsigned char *panel = (unsigned char *)job->buffers->panels + worker * gemm_panel_bytes(gemm, w->cols);
+    kernels_pack_panel(kernels, gemm, panel, w->data, w->row_bytes, w->type, first, w->rows, w->cols);
+    gemm_multiply_panel(gemm, job->buffers->logits + first, model->config.vocab_size, job->buffers->strips, panel,
+                        job->buffers->sums + worker * gemm_sums_floats(gemm), job->n, n, w->cols,
+                        &(struct gemm_edge){0});
 }
 
 static void logprob_row(void *context, size_t item, uint32_t worker)
@@ -77,16 +108,18 @@ static void logprob_row(void *context, size_t item, uint32_t worker)
         for (size_t i = 0; i < config->vocab_size; i++)
             logits[i] *= config->logit_scale;
     job->engine->kernels->softmax_sum(logits, config->vocab_size, &largest, &sum);
-    job->logprobs[item] = (float)((double)logits[job->targets[item]] - (double)largest - log(sum));
+    job->buffers->logprobs[item] = (float)((double)logits[job->targets[item]] - (double)largest - log(sum));
 }
 
-void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffers, float *logprobs, const float *x,
+void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffers, const float *x,
                    const int32_t *targets, size_t n)
 {
     const struct quire_model *model = engine->model;
-    struct logits_job job = {engine, buffers, targets, logprobs, n};
+    const struct gemm *gemm = engine->kernels->gemm_exact;
+    struct logits_job job = {engine, buffers, targets, n};
     layer_norm_rows(engine, buffers->normed, x, n, model->norm_f_weight, model->norm_f_bias);
-    threads_run(engine->threads, (model->config.vocab_size + PLAN_LOGIT_COLUMNS - 1) / PLAN_LOGIT_COLUMNS,
-                logits_columns, &job);
+    threads_run(engine->threads, (n + gemm->strip_rows - 1) / gemm->strip_rows, pack_strip, &job);
+    threads_run(engine->threads, (model->lm_head.rows + gemm->panel_columns - 1) / gemm->panel_columns, logits_panel,
+                &job);
     threads_run(engine->threads, n, logprob_row, &job);
 }

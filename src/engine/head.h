@@ -14,11 +14,19 @@ void head_logits(struct quire_engine *engine, float *logits, const float *x, flo
 struct head_buffers {
     float *normed;   /* [PLAN_LOGIT_ROWS][d_model] */
     float *logits;   /* [PLAN_LOGIT_ROWS][vocab_size] */
-    float *unpacked; /* [threads][PLAN_LOGIT_COLUMNS][d_model] */
+    float *logprobs; /* [PLAN_LOGIT_ROWS] */
+    float *strips;   /* the rows, packed */
+    float *panels;   /* [threads] panel */
+    float *sums;     /* [threads][gemm_sums_floats] */
 };
 
-/* logprobs[i] = ln P(targets[i]) after row i of x, for n <= PLAN_LOGIT_ROWS rows. */
-void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffers, float *logprobs, const float *x,
+/* Floats that they take, and where each of them is in so much memory. */
+size_t head_buffers_floats(const quire_config *config, const struct kernels *kernels, size_t n_threads);
+void head_buffers_cut(struct head_buffers *out, float *memory, const quire_config *config,
+                      const struct kernels *kernels, size_t n_threads);
+
+/* buffers->logprobs[i] = ln P(targets[i]) after row i of x, for n <= PLAN_LOGIT_ROWS rows. In float32 throughout. */
+void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffers, const float *x,
                    const int32_t *targets, size_t n);
 
 #endif

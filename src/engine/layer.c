@@ -17,24 +17,32 @@ static void phase_matrices(const struct layer *layer, enum layer_phase phase, co
     *second = phase == PHASE_ATTENTION ? &layer->out_proj : &layer->down_proj;
 }
 
-size_t layer_unpacked_floats(const struct quire_model *model)
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm)
 {
     size_t most = 0;
     for (uint32_t i = 0; i < model->config.n_layers; i++)
         for (int phase = 0; phase < N_PHASES; phase++) {
             const struct matrix *first, *second;
             phase_matrices(&model->layers[i], (enum layer_phase)phase, &first, &second);
-            most = size_max(most, linear_unpacked_floats(first) + linear_unpacked_floats(second));
+            most = size_max(most, linear_packed_bytes(gemm, first) + linear_packed_bytes(gemm, second));
         }
     return most;
 }
 
-void layer_unpack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase)
+size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, size_t chunk)
+{
+    return linear_strips_bytes(gemm, chunk, size_max(config->d_model, config->d_ff));
+}
+
+void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase)
 {
     const struct matrix *first, *second;
     phase_matrices(&engine->model->layers[layer], phase, &first, &second);
-    buffers->first = linear_unpack(engine, first, buffers->unpacked);
-    buffers->second = linear_unpack(engine, second, buffers->unpacked + linear_unpacked_floats(first));
+    unsigned char *behind = buffers->packed + linear_packed_bytes(engine->kernels->gemm, first);
+    linear_pack(engine, buffers->packed, first);
+    linear_pack(engine, behind, second);
+    buffers->first = buffers->packed;
+    buffers->second = behind;
 }
 
 /* --- rows ------------------------------------------------------------------------------------------------------ */
@@ -107,14 +115,6 @@ static void condition_rows(void *context, size_t item, uint32_t worker)
                         size_min(ROWS_PER_ITEM, job->n - first));
 }
 
-static void gelu_rows(void *context, size_t item, uint32_t worker)
-{
-    (void)worker;
-    const struct rows_job *job = context;
-    size_t first = item * ROWS_PER_ITEM;
-    job->engine->kernels->gelu(job->rows + first * job->width, size_min(ROWS_PER_ITEM, job->n - first) * job->width);
-}
-
 size_t layer_find_bad_row(const float *x, size_t n, size_t d_model)
 {
     for (size_t row = 0; row < n; row++, x += d_model) {
@@ -139,20 +139,22 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     float *qkv = buffers->wide;
 
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_1_weight, w->norm_1_bias);
-    linear_product(engine, &(struct linear){.y = qkv,
-                                            .y_stride = width,
-                                            .x = buffers->normed,
-                                            .x_stride = d_model,
-                                            .w = buffers->first,
-                                            .bias = w->Wqkv_bias,
-                                            .m = n,
-                                            .n = width,
-                                            .k = d_model});
+    linear_product(engine, &buffers->linear,
+                   &(struct linear){.y = qkv,
+                                    .y_stride = width,
+                                    .x = buffers->normed,
+                                    .x_stride = d_model,
+                                    .panels = buffers->first,
+                                    .bias = w->Wqkv_bias,
+                                    .m = n,
+                                    .n = width,
+                                    .k = d_model,
+                                    .clip = config->clip_qkv});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
     struct rows_job rows = {engine, layer, qkv, n, width};
-    if (config->clip_qkv > 0 || config->qk_ln)
+    if (config->qk_ln)
         threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
 
     if (*kv_next < first + n) { /* after an interruption a part may be there already */
@@ -174,16 +176,17 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
     status = attention_chunk(engine, &attention, err);
     if (status != QUIRE_OK)
         return status;
-    linear_product(engine, &(struct linear){.y = x,
-                                            .y_stride = d_model,
-                                            .x = buffers->normed,
-                                            .x_stride = d_model,
-                                            .w = buffers->second,
-                                            .bias = w->out_proj_bias,
-                                            .m = n,
-                                            .n = d_model,
-                                            .k = d_model,
-                                            .add = true});
+    linear_product(engine, &buffers->linear,
+                   &(struct linear){.y = x,
+                                    .y_stride = d_model,
+                                    .x = buffers->normed,
+                                    .x_stride = d_model,
+                                    .panels = buffers->second,
+                                    .bias = w->out_proj_bias,
+                                    .m = n,
+                                    .n = d_model,
+                                    .k = d_model,
+                                    .add = true});
     return QUIRE_OK;
 }
 
@@ -195,30 +198,31 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
     size_t d_model = config->d_model, d_ff = config->d_ff;
 
     layer_norm_rows(engine, buffers->normed, x, n, w->norm_2_weight, w->norm_2_bias);
-    linear_product(engine, &(struct linear){.y = buffers->wide,
-                                            .y_stride = d_ff,
-                                            .x = buffers->normed,
-                                            .x_stride = d_model,
-                                            .w = buffers->first,
-                                            .bias = w->up_proj_bias,
-                                            .m = n,
-                                            .n = d_ff,
-                                            .k = d_model});
+    linear_product(engine, &buffers->linear,
+                   &(struct linear){.y = buffers->wide,
+                                    .y_stride = d_ff,
+                                    .x = buffers->normed,
+                                    .x_stride = d_model,
+                                    .panels = buffers->first,
+                                    .bias = w->up_proj_bias,
+                                    .m = n,
+                                    .n = d_ff,
+                                    .k = d_model,
+                                    .gelu = true});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
-    struct rows_job rows = {engine, layer, buffers->wide, n, d_ff};
-    threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, gelu_rows, &rows);
-    linear_product(engine, &(struct linear){.y = x,
-                                            .y_stride = d_model,
-                                            .x = buffers->wide,
-                                            .x_stride = d_ff,
-                                            .w = buffers->second,
-                                            .bias = w->down_proj_bias,
-                                            .m = n,
-                                            .n = d_model,
-                                            .k = d_ff,
-                                            .add = true});
+    linear_product(engine, &buffers->linear,
+                   &(struct linear){.y = x,
+                                    .y_stride = d_model,
+                                    .x = buffers->wide,
+                                    .x_stride = d_ff,
+                                    .panels = buffers->second,
+                                    .bias = w->down_proj_bias,
+                                    .m = n,
+                                    .n = d_model,
+                                    .k = d_ff,
+                                    .add = true});
     size_t bad = layer_find_bad_row(x, n, d_model);
     if (bad < n)
         return quire_fail(

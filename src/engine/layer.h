@@ -4,6 +4,7 @@
 
 #include "attention.h"
 #include "engine.h"
+#include "linear.h"
 
 /* A layer is computed in two phases, each over all chunks of a span before the next one starts, so that only the
  * phase's own weights are unpacked at a time. */
@@ -13,24 +14,27 @@ enum layer_phase {
     N_PHASES
 };
 
-/* Buffers for one chunk, and the unpacked weights of one phase. */
+/* Buffers for one chunk, and the packed weights of one phase. */
 struct layer_buffers {
-    float *normed;   /* [chunk][d_model]; then the attention's output */
-    float *wide;     /* [chunk][max(qkv width, d_ff)] */
-    float *unpacked; /* both matrices of a phase, as far as they are not float32 in the file */
+    float *normed; /* [chunk][d_model]; then the attention's output */
+    float *wide;   /* [chunk][max(qkv width, d_ff)] */
+    struct linear_scratch linear;
     struct attention_scratch scratch;
-    /* The phase's matrices, ready for use. */
-    const float *first, *second;
+    unsigned char *packed; /* both matrices of a phase: */
+    const void *first, *second;
 };
 
-/* Floats that the widest phase of any layer unpacks. */
-size_t layer_unpacked_floats(const struct quire_model *model);
+/* Bytes that the widest phase of any layer takes packed. */
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm);
+
+/* Bytes of the strips of a chunk. */
+size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, size_t chunk);
 
 /* Width of layer_buffers.wide. */
 size_t layer_wide_floats(const quire_config *config);
 
 /* Makes first and second ready for a phase. */
-void layer_unpack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase);
+void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase);
 
 /* Phase 1 of a chunk: tokens [first, first + n). Keys and values of tokens from *kv_next on are put into the book, and
  * *kv_next moves with them. Errors: of kv_book_put and attention_chunk, with x unchanged. */

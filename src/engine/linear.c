@@ -2,51 +2,45 @@
 
 #include "base/mem.h"
 
-/* Tiles of the output that one thread computes at a time. Fixed, so that results do not depend on the thread count;
- * wide, since OpenBLAS packs its operands anew for each tile. */
-enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, UNPACK_ROWS = 64, VECTOR_ROWS = 64 };
+enum { VECTOR_ROWS = 64 };
 
-static size_t n_tiles(size_t n, size_t tile)
+static size_t n_pieces(size_t n, size_t piece)
 {
-    return (n + tile - 1) / tile;
+    return (n + piece - 1) / piece;
 }
 
-/* --- unpacking ------------------------------------------------------------------------------------------------- */
+/* --- packing --------------------------------------------------------------------------------------------------- */
 
-static bool is_usable_as_it_is(const struct matrix *matrix)
+size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix)
 {
-    return matrix->type == QUIRE_DTYPE_F32 && (uintptr_t)matrix->data % sizeof(float) == 0;
+    return n_pieces(matrix->rows, gemm->panel_columns) * gemm_panel_bytes(gemm, matrix->cols);
 }
 
-size_t linear_unpacked_floats(const struct matrix *matrix)
-{
-    return is_usable_as_it_is(matrix) ? 0 : (size_t)matrix->rows * matrix->cols;
-}
-
-struct unpack_job {
+struct pack_job {
     const struct kernels *kernels;
     const struct matrix *matrix;
-    float *buffer;
+    unsigned char *panels;
 };
 
-static void unpack_rows(void *context, size_t item, uint32_t worker)
+static void pack_panel(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    const struct unpack_job *job = context;
-    const struct matrix *matrix = job->matrix;
-    size_t end = size_min((item + 1) * UNPACK_ROWS, matrix->rows);
-    for (size_t row = item * UNPACK_ROWS; row < end; row++)
-        job->kernels->unpack[matrix->type](job->buffer + row * matrix->cols,
-                                           (const unsigned char *)matrix->data + row * matrix->row_bytes, matrix->cols);
+    const struct pack_job *job = context;
+    const struct matrix *w = job->matrix;
+    const struct gemm *gemm = job->kernels->gemm;
+    kernels_pack_panel(job->kernels, gemm, job->panels + item * gemm_panel_bytes(gemm, w->cols), w->data, w->row_bytes,
+                       w->type, item * gemm->panel_columns, w->rows, w->cols);
 }
 
-const float *linear_unpack(struct quire_engine *engine, const struct matrix *matrix, float *buffer)
+void linear_pack(struct quire_engine *engine, void *panels, const struct matrix *matrix)
 {
-    if (is_usable_as_it_is(matrix))
-        return matrix->data;
-    struct unpack_job job = {engine->kernels, matrix, buffer};
-    threads_run(engine->threads, n_tiles(matrix->rows, UNPACK_ROWS), unpack_rows, &job);
-    return buffer;
+    struct pack_job job = {engine->kernels, matrix, panels};
+    threads_run(engine->threads, n_pieces(matrix->rows, engine->kernels->gemm->panel_columns), pack_panel, &job);
+}
+
+size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k)
+{
+    return n_pieces(m, gemm->strip_rows) * gemm_strip_bytes(gemm, k);
 }
 
 /* --- many tokens ----------------------------------------------------------------------------------------------- */
@@ -54,30 +48,51 @@ const float *linear_unpack(struct quire_engine *engine, const struct matrix *mat
 struct product_job {
     struct quire_engine *engine;
     const struct linear *linear;
+    const struct linear_scratch *scratch;
 };
 
-static void product_tile(void *context, size_t item, uint32_t worker)
+static void pack_strip(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct product_job *job = context;
     const struct linear *l = job->linear;
-    size_t n_row_tiles = n_tiles(l->m, TILE_ROWS);
-    size_t row = item % n_row_tiles * TILE_ROWS, column = item / n_row_tiles * TILE_COLUMNS;
-    size_t m = size_min(TILE_ROWS, l->m - row), n = size_min(TILE_COLUMNS, l->n - column);
+    const struct gemm *gemm = job->engine->kernels->gemm;
+    size_t row = item * gemm->strip_rows;
+    gemm->pack_strip((unsigned char *)job->scratch->strips + item * gemm_strip_bytes(gemm, l->k),
+                     l->x + row * l->x_stride, l->x_stride, size_min(gemm->strip_rows, l->m - row), l->k);
+}
+
+/* Blocks of rows of one panel follow each other, so that the panel is still in a cache that the threads share. */
+static void product_block(void *context, size_t item, uint32_t worker)
+{
+    const struct product_job *job = context;
+    const struct linear *l = job->linear;
+    const struct kernels *kernels = job->engine->kernels;
+    const struct gemm *gemm = kernels->gemm;
+    size_t block_rows = gemm_block_rows(gemm), n_blocks = n_pieces(l->m, block_rows);
+    size_t panel = item / n_blocks, column = panel * gemm->panel_columns, row = item % n_blocks * block_rows;
+    size_t m = size_min(block_rows, l->m - row), n = size_min(gemm->panel_columns, l->n - column);
+    struct gemm_edge edge = {.bias = l->bias ? l->bias + column : NULL, .clip = l->clip, .add = l->add};
     float *y = l->y + row * l->y_stride + column;
     if (!l->add && engine_is_cancelled(job->engine))
         return; /* nobody will look at the result; what is added to must be added to whole */
-    kernels_gemm(y, l->y_stride, l->x + row * l->x_stride, l->x_stride, l->w + column * l->k, m, n, l->k, l->add);
-    if (l->bias)
+    gemm_multiply_panel(gemm, y, l->y_stride,
+                        (const unsigned char *)job->scratch->strips +
+                            row / gemm->strip_rows * gemm_strip_bytes(gemm, l->k),
+                        (const unsigned char *)l->panels + panel * gemm_panel_bytes(gemm, l->k),
+                        job->scratch->sums + worker * gemm_sums_floats(gemm), m, n, l->k, &edge);
+    if (l->gelu)
         for (size_t i = 0; i < m; i++)
-            for (size_t j = 0; j < n; j++)
-                y[i * l->y_stride + j] += l->bias[column + j];
+            kernels->gelu(y + i * l->y_stride, n);
 }
 
-void linear_product(struct quire_engine *engine, const struct linear *linear)
+void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear)
 {
-    struct product_job job = {engine, linear};
-    threads_run(engine->threads, n_tiles(linear->m, TILE_ROWS) * n_tiles(linear->n, TILE_COLUMNS), product_tile, &job);
+    const struct gemm *gemm = engine->kernels->gemm;
+    struct product_job job = {engine, linear, scratch};
+    threads_run(engine->threads, n_pieces(linear->m, gemm->strip_rows), pack_strip, &job);
+    threads_run(engine->threads, n_pieces(linear->m, gemm_block_rows(gemm)) * n_pieces(linear->n, gemm->panel_columns),
+                product_block, &job);
 }
 
 /* --- one token ------------------------------------------------------------------------------------------------- */
@@ -109,5 +124,5 @@ void linear_vector(struct quire_engine *engine, float *y, const struct matrix *m
                    const float *x, bool add)
 {
     struct vector_job job = {engine->kernels, matrix, bias, x, y, add};
-    threads_run(engine->threads, n_tiles(matrix->rows, VECTOR_ROWS), vector_rows, &job);
+    threads_run(engine->threads, n_pieces(matrix->rows, VECTOR_ROWS), vector_rows, &job);
 }

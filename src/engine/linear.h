@@ -4,11 +4,18 @@
 
 #include "engine.h"
 
-/* Floats of the buffer that linear_unpack needs for a matrix: 0 where it is float32 already. */
-size_t linear_unpacked_floats(const struct matrix *matrix);
+/* Bytes of a matrix packed for the gemm. */
+size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix);
 
-/* The matrix as float32 [rows][cols]: unpacked into buffer, or the mapped weights themselves. */
-const float *linear_unpack(struct quire_engine *engine, const struct matrix *matrix, float *buffer);
+/* Packs a matrix: all of its panels, one behind the other. */
+void linear_pack(struct quire_engine *engine, void *panels, const struct matrix *matrix);
+
+/* What products of up to m rows of up to k numbers need besides. */
+struct linear_scratch {
+    void *strips; /* the packed rows */
+    float *sums;  /* [threads][gemm_sums_floats] */
+};
+size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k);
 
 /* y[m][n] (+)= x[m][k] . w[n][k]^T (+ bias[n]); strides in floats. Without `add`, y is undefined when the engine was
  * cancelled meanwhile. */
@@ -17,12 +24,14 @@ struct linear {
     size_t y_stride;
     const float *x;
     size_t x_stride;
-    const float *w;    /* float32, [n][k] */
-    const float *bias; /* [n] or NULL */
+    const void *panels; /* w, packed */
+    const float *bias;  /* [n] or NULL */
     size_t m, n, k;
     bool add;
+    float clip; /* y is kept within -clip .. clip; 0: as it is */
+    bool gelu;  /* y = gelu(y) */
 };
-void linear_product(struct quire_engine *engine, const struct linear *linear);
+void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear);
 
 /* y[rows] (+)= matrix . x[cols] (+ bias): one token; weights are used as they are stored. */
 void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,

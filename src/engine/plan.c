@@ -3,6 +3,7 @@
 #include "attention.h"
 #include "base/mem.h"
 #include "decode.h"
+#include "head.h"
 #include "layer.h"
 #include "residency.h"
 
@@ -10,7 +11,7 @@
 struct needs {
     uint64_t fixed;    /* whatever happens: base, token ids, logits, unfinished KV blocks */
     uint64_t decode;   /* buffers of one token */
-    uint64_t unpacked; /* one phase's weights as float32, and the threads' scratch */
+    uint64_t packed;   /* one phase's weights, and the threads' scratch */
     uint64_t logprobs; /* rows of logits */
     uint64_t per_chunk_token, per_span_token;
     uint64_t layer_weights; /* the largest layer, as stored */
@@ -30,10 +31,11 @@ static uint64_t u64_min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static struct needs measure(const struct quire_model *model, const quire_engine_options *opts, uint32_t n_threads,
-                            uint64_t n_tokens, uint64_t n_new)
+static struct needs measure(const struct quire_model *model, const struct kernels *kernels,
+                            const quire_engine_options *opts, uint32_t n_threads, uint64_t n_tokens, uint64_t n_new)
 {
     const quire_config *config = &model->config;
+    const struct gemm *gemm = kernels->gemm;
     struct kv_geometry geometry = engine_kv_geometry(config, opts->kv_type);
     uint64_t n_all = n_tokens + n_new, f = sizeof(float);
     struct needs n = {.n_layers = config->n_layers};
@@ -49,11 +51,13 @@ static struct needs measure(const struct quire_model *model, const quire_engine_
     n.fixed = PLAN_BASE_BYTES + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) +
               2 * f * config->vocab_size + open_blocks;
     n.decode = f * decode_floats(config, n_threads);
-    n.unpacked = f * (layer_unpacked_floats(model) + n_threads * attention_scratch_floats(config));
+    n.packed = layer_packed_bytes(model, gemm) +
+               f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
+               layer_strips_bytes(config, gemm, 1);
     if (opts->logprobs)
-        n.logprobs = f * (PLAN_LOGIT_ROWS * ((uint64_t)config->d_model + config->vocab_size) +
-                          (uint64_t)n_threads * PLAN_LOGIT_COLUMNS * config->d_model);
-    n.per_chunk_token = f * (config->d_model + layer_wide_floats(config));
+        n.logprobs = f * head_buffers_floats(config, kernels, n_threads);
+    n.per_chunk_token = f * (config->d_model + layer_wide_floats(config)) +
+                        gemm->element_bytes * gemm_padded(gemm, size_max(config->d_model, config->d_ff));
     n.per_span_token = f * config->d_model;
     return n;
 }
@@ -61,7 +65,7 @@ static struct needs measure(const struct quire_model *model, const quire_engine_
 /* What prefill needs at least with these chunks and spans: one layer's weights, the KV that is being read. */
 static uint64_t prefill_bytes(const struct needs *n, uint64_t chunk, uint64_t span, uint64_t kv)
 {
-    return n->fixed + n->unpacked + n->logprobs + chunk * n->per_chunk_token + span * n->per_span_token +
+    return n->fixed + n->packed + n->logprobs + chunk * n->per_chunk_token + span * n->per_span_token +
            u64_max(n->layer_weights, n->head_weights) + kv;
 }
 
@@ -130,7 +134,8 @@ static void plan_decode(struct memory_plan *plan, const struct needs *n, uint64_
 }
 
 quire_status plan_memory(struct memory_plan *out, const struct quire_model *model, const quire_engine_options *opts,
-                         uint32_t n_threads, uint64_t n_tokens, uint64_t n_new, quire_error *err)
+                         const struct kernels *kernels, uint32_t n_threads, uint64_t n_tokens, uint64_t n_new,
+                         quire_error *err)
 {
     const quire_config *config = &model->config;
     struct kv_geometry geometry = engine_kv_geometry(config, opts->kv_type);
@@ -142,7 +147,7 @@ quire_status plan_memory(struct memory_plan *out, const struct quire_model *mode
             err, QUIRE_ERR_USAGE,
             "'%s' has learned positions and ends at %u tokens: the text has %llu, and %llu more are asked for",
             model->path, config->max_seq_len, (unsigned long long)n_tokens, (unsigned long long)n_new);
-    struct needs needs = measure(model, opts, n_threads, n_tokens, n_new);
+    struct needs needs = measure(model, kernels, opts, n_threads, n_tokens, n_new);
     struct memory_plan plan = {0};
     plan.figures.n_tokens = n_tokens;
     plan.figures.n_new = n_new;

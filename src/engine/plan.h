@@ -2,6 +2,7 @@
 #ifndef QUIRE_ENGINE_PLAN_H
 #define QUIRE_ENGINE_PLAN_H
 
+#include "kernels/kernels.h"
 #include "kv/kv.h"
 #include "model/model.h"
 #include "quire/engine.h"
@@ -13,9 +14,7 @@ enum {
     PLAN_THREAD_BYTES = 8 << 20,
     PLAN_DEFAULT_CHUNK = 512,
     PLAN_SMALLEST_CHUNK = 64,
-    /* Rows of logits at once when log-probabilities are wanted, and vocabulary rows unpacked at once by a thread. */
-    PLAN_LOGIT_ROWS = 128,
-    PLAN_LOGIT_COLUMNS = 512
+    PLAN_LOGIT_ROWS = 128 /* rows of logits at once when log-probabilities are wanted */
 };
 
 /* How one half of the work (prefill or decode) keeps to the budget: the first layers' weights and KV stay in memory
@@ -35,6 +34,7 @@ struct memory_plan {
 /* n_threads and, in opts, memory_bytes, chunk_tokens (0: chosen) and span_tokens (0: chosen). wants_logprobs: room for
  * rows of logits. Errors: NO_MEMORY when even the smallest span does not fit; *out is filled in then too. */
 quire_status plan_memory(struct memory_plan *out, const struct quire_model *model, const quire_engine_options *opts,
-                         uint32_t n_threads, uint64_t n_tokens, uint64_t n_new, quire_error *err);
+                         const struct kernels *kernels, uint32_t n_threads, uint64_t n_tokens, uint64_t n_new,
+                         quire_error *err);
 
 #endif

@@ -13,9 +13,9 @@ struct prefill {
     struct quire_book *book;
     struct layer_buffers buffers;
     struct head_buffers head;
-    float *memory, *unpacked, *head_memory;
+    float *memory, *head_memory;
+    void *packed, *strips;
     float *x; /* residual stream of the span, [span_tokens][d_model] */
-    float *logprobs;
 
     /* Where the work stands. */
     struct kv_flight at;
@@ -87,7 +87,8 @@ static quire_status report(struct prefill *p, quire_error *err)
 static void release_buffers(struct prefill *p)
 {
     free(p->memory);
-    free(p->unpacked);
+    free(p->packed);
+    free(p->strips);
     free(p->head_memory);
     free(p->x);
 }
@@ -97,30 +98,30 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
     struct quire_engine *engine = p->book->engine;
     const quire_config *config = &engine->model->config;
     const quire_plan *plan = &p->book->plan.figures;
+    const struct gemm *gemm = engine->kernels->gemm;
     size_t chunk = plan->chunk_tokens, d_model = config->d_model, n_threads = threads_count(engine->threads);
-    size_t scratch = attention_scratch_floats(config);
-    p->memory = mem_aligned(chunk * (d_model + layer_wide_floats(config)) + n_threads * scratch, sizeof(float),
+    size_t scratch = attention_scratch_floats(config), sums = gemm_sums_floats(gemm);
+    p->memory = mem_aligned(chunk * (d_model + layer_wide_floats(config)) + n_threads * (sums + scratch), sizeof(float),
                             "a chunk of tokens", err);
-    p->unpacked = mem_aligned(layer_unpacked_floats(engine->model), sizeof(float), "one layer's weights", err);
+    p->strips = mem_aligned(layer_strips_bytes(config, gemm, chunk), 1, "a chunk of tokens", err);
+    p->packed = mem_aligned(layer_packed_bytes(engine->model, gemm), 1, "one layer's weights", err);
     p->x = mem_aligned((size_t)plan->span_tokens, d_model * sizeof(float), "a span of tokens", err);
-    if (!p->memory || !p->unpacked || !p->x)
+    if (!p->memory || !p->strips || !p->packed || !p->x)
         return QUIRE_ERR_NO_MEMORY;
     p->buffers.normed = p->memory;
     p->buffers.wide = p->buffers.normed + chunk * d_model;
-    p->buffers.scratch.memory = p->buffers.wide + chunk * layer_wide_floats(config);
+    p->buffers.linear.sums = p->buffers.wide + chunk * layer_wide_floats(config);
+    p->buffers.linear.strips = p->strips;
+    p->buffers.scratch.memory = p->buffers.linear.sums + n_threads * sums;
     p->buffers.scratch.worker_floats = scratch;
-    p->buffers.unpacked = p->unpacked;
+    p->buffers.packed = p->packed;
     if (!engine->opts.logprobs)
         return QUIRE_OK;
-    size_t rows = PLAN_LOGIT_ROWS;
-    p->head_memory = mem_aligned(rows * (d_model + config->vocab_size + 1) + n_threads * PLAN_LOGIT_COLUMNS * d_model,
-                                 sizeof(float), "log-probabilities", err);
+    p->head_memory =
+        mem_aligned(head_buffers_floats(config, engine->kernels, n_threads), sizeof(float), "log-probabilities", err);
     if (!p->head_memory)
         return QUIRE_ERR_NO_MEMORY;
-    p->head.normed = p->head_memory;
-    p->head.logits = p->head.normed + rows * d_model;
-    p->head.unpacked = p->head.logits + rows * config->vocab_size;
-    p->logprobs = p->head.unpacked + n_threads * PLAN_LOGIT_COLUMNS * d_model;
+    head_buffers_cut(&p->head, p->head_memory, config, engine->kernels, n_threads);
     return QUIRE_OK;
 }
 
@@ -156,7 +157,7 @@ static quire_status run_phase(struct prefill *p, quire_error *err)
     struct quire_book *book = p->book;
     struct quire_engine *engine = book->engine;
     struct kv_flight *at = &p->at;
-    layer_unpack(engine, &p->buffers, at->layer, (enum layer_phase)at->phase);
+    layer_pack(engine, &p->buffers, at->layer, (enum layer_phase)at->phase);
     while (at->next_token < at->span_end) {
         quire_status status = report(p, err);
         if (status != QUIRE_OK)
@@ -220,8 +221,8 @@ static void report_logprobs(struct prefill *p)
     for (size_t first = p->at.span_first; first < end; first += PLAN_LOGIT_ROWS) {
         size_t n = size_min(PLAN_LOGIT_ROWS, end - first);
         const int32_t *targets = book->ids + first + 1;
-        head_logprobs(engine, &p->head, p->logprobs, p->x + (first - p->at.span_first) * d_model, targets, n);
-        engine->opts.logprobs(engine->opts.user, first + 1, targets, p->logprobs, n);
+        head_logprobs(engine, &p->head, p->x + (first - p->at.span_first) * d_model, targets, n);
+        engine->opts.logprobs(engine->opts.user, first + 1, targets, p->head.logprobs, n);
     }
 }
 

@@ -21,6 +21,11 @@ static int runs_avx512(void)
     return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+
+static int runs_avx512_bf16(void)
+{
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 /* From the plainest to the widest: the last that runs is the default. */
@@ -28,11 +33,9 @@ static const struct {
     const struct kernels *table;
     int (*runs)(void);
 } choices[] = {
-    {&kernels_ref, runs_always},
-    {&kernels_base, runs_always},
+    {&kernels_ref, runs_always}, {&kernels_base, runs_always},
 #if defined(__x86_64__)
-    {&kernels_avx2, runs_avx2},
-    {&kernels_avx512, runs_avx512},
+    {&kernels_avx2, runs_avx2},  {&kernels_avx512, runs_avx512}, {&kernels_avx512_bf16, runs_avx512_bf16},
 #endif
 };
 enum { N_CHOICES = sizeof choices / sizeof choices[0] };

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gemm.h"
 #include "quire/dtype.h"
 #include "quire/error.h"
 
@@ -42,6 +43,9 @@ struct attention_tile {
 
 struct kernels {
     const char *name;
+
+    /* Products of many rows: with the layers' weights, and where nothing may be rounded to less than float32. */
+    const struct gemm *gemm, *gemm_exact;
 
     /* dst[0..n) = the numbers stored at src. */
     void (*unpack[QUIRE_DTYPE_COUNT])(float *dst, const void *src, size_t n);
@@ -85,6 +89,11 @@ quire_status kernels_choose(const struct kernels **out, const char *isa, quire_e
 
 /* Whether the processor runs the table at `index`; NULL behind the last. For tests that go over all of them. */
 const struct kernels *kernels_at(size_t index, int *is_available);
+
+/* Columns [first, first + panel_columns) of a product with a stored matrix, as a panel: rows `first`.. of w, each
+ * row_bytes behind the other, of k numbers of that type. Rows from n_rows on are zero. */
+void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
+                        size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
 
 /* y[m][y_stride] (+)= x[m][x_stride] . w[n][k]^T, float32, through OpenBLAS on the calling thread. */
 void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n,

@@ -221,6 +221,8 @@ static void attend_one(const struct attention_tile *tile, quire_dtype type, cons
 
 const struct kernels kernels_ref = {
     .name = "ref",
+    .gemm = &gemm_openblas,
+    .gemm_exact = &gemm_openblas,
     .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
     .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
     .layernorm = layernorm,

@@ -1,5 +1,6 @@
 /* The kernels with vectors as wide as the machine's. The including file defines KERNELS_TABLE, KERNELS_NAME and
- * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and is compiled for the instruction set in question. */
+ * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and KERNELS_BF16 where products are to be made of
+ * bfloat16 factors; it is compiled for the instruction set in question. */
 #include <math.h>
 #include <string.h>
 
@@ -508,6 +509,24 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
     }
 }
 
+/* --- products of many rows ---------------------------------------------------------------------------------------- */
+
+#if KERNELS_WIDTH > 4
+#include "gemm_vector.h"
+#ifdef KERNELS_BF16
+#include "gemm_bf16.h"
+#define KERNELS_GEMM gemm_bf16
+#else
+#define KERNELS_GEMM gemm_f32
+#endif
+#define KERNELS_GEMM_EXACT gemm_f32
+#else
+#define KERNELS_GEMM       gemm_openblas
+#define KERNELS_GEMM_EXACT gemm_openblas
+#endif
+
+/* --- attention of stored keys ------------------------------------------------------------------------------------- */
+
 static void (*const unpack_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {
     unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0};
 static float (*const dot_type[QUIRE_DTYPE_COUNT])(const void *, const float *, size_t) = {dot_f32, dot_f16, dot_bf16,
@@ -555,6 +574,8 @@ static void attend_one(const struct attention_tile *tile, quire_dtype type, cons
 
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
+    .gemm = &KERNELS_GEMM,
+    .gemm_exact = &KERNELS_GEMM_EXACT,
     .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
     .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
     .layernorm = layernorm,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "kernels/kernels.h"
 #include "test.h"
 
 const char *golden_path(const char *name, const char *file)
@@ -118,4 +119,15 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 void remove_folder(const char *path)
 {
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *float32_isa(void)
+{
+    const char *name = NULL;
+    const struct kernels *kernels;
+    int runs;
+    for (size_t i = 0; (kernels = kernels_at(i, &runs)) != NULL; i++)
+        if (runs && kernels->gemm == kernels->gemm_exact)
+            name = kernels->name;
+    return name;
 }

@@ -10,6 +10,7 @@ static quire_engine_options options(void)
 {
     quire_engine_options opts = quire_engine_defaults();
     opts.kv_type = QUIRE_DTYPE_F32;
+    opts.isa = float32_isa();
     return opts;
 }
 
@@ -21,7 +22,8 @@ static void check_prefill(const char *name, const quire_model *model, const char
     double *want = golden_numbers(name, "logprobs.txt", &n_want);
     double *logits = golden_numbers(name, "logits.txt", &n_logits);
     quire_engine_options opts = options();
-    opts.isa = isa;
+    if (isa)
+        opts.isa = isa;
     struct reading got = read_ids(model, &opts, ids, n);
     CHECK_EQ_INT(n_want, n - 1);
     for (size_t i = 1; i < n; i++)

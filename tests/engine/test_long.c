@@ -25,6 +25,7 @@ static void to_84000(void)
     double *logits = golden_numbers("long", "logits.txt", &n_logits);
     quire_engine_options opts = quire_engine_defaults();
     opts.kv_type = QUIRE_DTYPE_F32;
+    opts.isa = float32_isa();
     struct reading got = read_ids(model, &opts, ids, N_TOKENS);
     bool has_65519 = false, has_65520 = false, has_83999 = false;
     for (size_t i = 0; i + 3 <= n; i += 3) {

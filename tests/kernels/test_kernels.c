@@ -368,30 +368,6 @@ static void nan_is_seen(void)
     for_all_tables(check_nan);
 }
 
-static void gemm(void)
-{
-    enum { M = 7, N = 5, K = 11 };
-    float x[M * K], w[N * K], y[M * N];
-    uint64_t seed = 7;
-    for (int i = 0; i < M * K; i++)
-        x[i] = test_random_float(&seed);
-    for (int i = 0; i < N * K; i++)
-        w[i] = test_random_float(&seed);
-    kernels_gemm_init();
-    for (int add = 0; add < 2; add++) {
-        for (int i = 0; i < M * N; i++)
-            y[i] = 2.0f;
-        kernels_gemm(y, N, x, K, w, M, N, K, add);
-        for (int m = 0; m < M; m++)
-            for (int n = 0; n < N; n++) {
-                double want = add ? 2 : 0;
-                for (int i = 0; i < K; i++)
-                    want += (double)x[m * K + i] * (double)w[n * K + i];
-                CHECK_NEAR((double)y[m * N + n], want, 1e-5);
-            }
-    }
-}
-
 static void choice(void)
 {
     const struct kernels *k = NULL;
@@ -417,7 +393,6 @@ static const struct test tests[] = {
     {"reference_attention", reference_attention},
     {"row_independence", row_independence},
     {"nan_is_seen", nan_is_seen},
-    {"gemm", gemm},
     {"choice", choice},
 };
 

@@ -1,0 +1,89 @@
+/* Products of many rows with a weight matrix: y = x . w^T, in pieces that threads may take in any order.
+ *
+ * Both factors are packed first, in the order in which the innermost loop reads them: rows of x into strips of
+ * `strip_rows`, rows of w (columns of y) into panels of `panel_columns`. A tile is the product of one strip and one
+ * panel. All numbers of a tile are sums over k in ascending order, each cut into parts of `depth`, so that an element
+ * of y depends on its row of x and its row of w alone: not on the other rows, nor on where it lies in a tile.
+ *
+ * What a product is wide in is the table's: float32 everywhere; bfloat16 factors with float32 sums where the processor
+ * has an instruction for it. */
+#ifndef QUIRE_KERNELS_GEMM_H
+#define QUIRE_KERNELS_GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    GEMM_PACK_COLUMNS = 16, /* columns that are packed together, */
+    GEMM_PACK_DEPTH = 256   /* and how much of each: a part that stays in L1 */
+};
+
+/* What happens to a tile on its way to y: y = clip(tile + bias), or y = y + (tile + bias). */
+struct gemm_edge {
+    const float *bias; /* of the tile's columns; NULL: none */
+    float clip;        /* to -clip .. clip, NaN passes; 0: not at all */
+    bool add;
+};
+
+struct gemm {
+    const char *name; /* of the factors' type: "f32", "bf16" */
+    size_t element_bytes;
+    size_t strip_rows;    /* of x */
+    size_t panel_columns; /* of y; a multiple of GEMM_PACK_COLUMNS */
+    size_t k_step;        /* k is padded with zeros to a multiple of this */
+    size_t depth;         /* elements of k that one multiplication takes, at most; a multiple of k_step */
+
+    /* A strip of n_rows <= strip_rows rows of k elements; the other rows and the padding of k become zero. */
+    void (*pack_strip)(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k);
+
+    /* Columns [column, column + GEMM_PACK_COLUMNS) of a panel, for elements first_k .. first_k + GEMM_PACK_DEPTH - 1 of
+     * k, as far as they are below k_padded. part: [GEMM_PACK_COLUMNS][GEMM_PACK_DEPTH]. */
+    void (*pack_columns)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part);
+
+    /* sums[n_rows][panel_columns] (+)= elements [first_k, first_k + n_k) of a strip times those of a panel. Sums of all
+     * strip_rows rows are written. */
+    void (*multiply)(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
+                     size_t n_rows, bool add);
+
+    /* n_rows x n_columns of a tile's sums to y. */
+    void (*finish)(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
+                   const struct gemm_edge *edge);
+};
+
+/* k with its padding; bytes of a strip and of a panel. */
+static inline size_t gemm_padded(const struct gemm *gemm, size_t k)
+{
+    return (k + gemm->k_step - 1) / gemm->k_step * gemm->k_step;
+}
+
+static inline size_t gemm_strip_bytes(const struct gemm *gemm, size_t k)
+{
+    return gemm->strip_rows * gemm_padded(gemm, k) * gemm->element_bytes;
+}
+
+static inline size_t gemm_panel_bytes(const struct gemm *gemm, size_t k)
+{
+    return gemm->panel_columns * gemm_padded(gemm, k) * gemm->element_bytes;
+}
+
+/* Rows that one thread takes through a panel before it takes the next: about 512, so that their sums stay in L2 beside
+ * the panel; and the floats of those sums. */
+static inline size_t gemm_block_rows(const struct gemm *gemm)
+{
+    return (512 + gemm->strip_rows - 1) / gemm->strip_rows * gemm->strip_rows;
+}
+
+static inline size_t gemm_sums_floats(const struct gemm *gemm)
+{
+    return gemm_block_rows(gemm) * gemm->panel_columns;
+}
+
+/* One panel's columns of a product, for m <= gemm_block_rows rows in strips, on the calling thread. sums: scratch. */
+void gemm_multiply_panel(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panel,
+                         float *sums, size_t m, size_t n_columns, size_t k, const struct gemm_edge *edge);
+
+/* Float32 through OpenBLAS: portable, and the reference for the others. Its sums are in an order of its own, which
+ * depends on the shape of a tile. */
+extern const struct gemm gemm_openblas;
+
+#endif

@@ -1,0 +1,68 @@
+/* float32 products through OpenBLAS, on the calling thread. */
+#include <cblas.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* Wide tiles: OpenBLAS packs its operands anew for each. */
+enum { STRIP_ROWS = 256, PANEL_COLUMNS = 512, K_STEP = 1 };
+
+void kernels_gemm_init(void)
+{
+    openblas_set_num_threads(1);
+}
+
+void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n,
+                  size_t k, int add)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)x_stride,
+                w, (blasint)k, add ? 1.0f : 0.0f, y, (blasint)y_stride);
+}
+
+static void pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)
+{
+    float *dst = strip;
+    for (size_t i = 0; i < n_rows; i++)
+        memcpy(dst + i * k, x + i * x_stride, k * sizeof *dst);
+}
+
+static void pack_columns(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part)
+{
+    size_t n = k_padded - first_k < GEMM_PACK_DEPTH ? k_padded - first_k : GEMM_PACK_DEPTH;
+    float *dst = (float *)panel + column * k_padded + first_k;
+    for (size_t i = 0; i < GEMM_PACK_COLUMNS; i++)
+        memcpy(dst + i * k_padded, part + i * GEMM_PACK_DEPTH, n * sizeof *dst);
+}
+
+static void multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
+                     size_t n_rows, bool add)
+{
+    const float *x = (const float *)strip + first_k, *w = (const float *)panel + first_k;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_rows, PANEL_COLUMNS, (blasint)n_k, 1.0f, x,
+                (blasint)k_padded, w, (blasint)k_padded, add ? 1.0f : 0.0f, sums, PANEL_COLUMNS);
+}
+
+static void finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
+                   const struct gemm_edge *edge)
+{
+    for (size_t i = 0; i < n_rows; i++, y += y_stride, sums += PANEL_COLUMNS)
+        for (size_t j = 0; j < n_columns; j++) {
+            float value = edge->bias ? sums[j] + edge->bias[j] : sums[j];
+            if (edge->clip > 0)
+                value = value > edge->clip ? edge->clip : value < -edge->clip ? -edge->clip : value;
+            y[j] = edge->add ? y[j] + value : value;
+        }
+}
+
+const struct gemm gemm_openblas = {
+    .name = "f32-openblas",
+    .element_bytes = sizeof(float),
+    .strip_rows = STRIP_ROWS,
+    .panel_columns = PANEL_COLUMNS,
+    .k_step = K_STEP,
+    .depth = (size_t)1 << 30,
+    .pack_strip = pack_strip,
+    .pack_columns = pack_columns,
+    .multiply = multiply,
+    .finish = finish,
+};

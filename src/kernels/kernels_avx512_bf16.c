@@ -1,0 +1,6 @@
+/* The vector kernels for AVX-512 (F, BW, VL, DQ) with BF16; compiled with those flags. */
+#define KERNELS_TABLE kernels_avx512_bf16
+#define KERNELS_NAME  "avx512-bf16"
+#define KERNELS_WIDTH 16
+#define KERNELS_BF16
+#include "kernels_vector.h"

@@ -1,0 +1,81 @@
+/* Tables that round the factors of products to less than float32, against float32: on a trained model and real text. */
+#include "golden.h"
+#include "kernels/kernels.h"
+#include "test.h"
+
+enum { N_TOKENS = 3000 };
+
+static const char *source_path(char path[512], const char *name)
+{
+    snprintf(path, 512, "%s/%s", QUIRE_SOURCE_DIR, name);
+    return path;
+}
+
+/* The beginning of the sample story, in the vocabulary of the model that ships. */
+static int32_t *story_ids(const quire_model *model, size_t *n)
+{
+    char path[512];
+    quire_error err = {0};
+    quire_tokenizer *tokenizer;
+    int32_t *ids = NULL;
+    static char text[1 << 20];
+    FILE *file = fopen(source_path(path, "corpora/sample/the-lamplighter.txt"), "rb");
+    if (!file) {
+        perror(path);
+        exit(1);
+    }
+    size_t n_bytes = fread(text, 1, sizeof text, file);
+    fclose(file);
+    REQUIRE_OK(quire_tokenizer_open(&tokenizer, model, &err));
+    REQUIRE_OK(quire_encode(tokenizer, text, n_bytes, false, &ids, n, &err));
+    quire_tokenizer_close(tokenizer);
+    return ids;
+}
+
+static void trained_model(void)
+{
+    char path[512];
+    quire_error err = {0};
+    quire_model *model;
+    REQUIRE_OK(quire_model_open(&model, source_path(path, "models/storyteller-7m/storyteller.gguf"), &err));
+    size_t n;
+    int32_t *ids = story_ids(model, &n);
+    n = n < N_TOKENS ? n : N_TOKENS;
+    quire_engine_options opts = quire_engine_defaults();
+    opts.kv_type = QUIRE_DTYPE_F32; /* else keys that round the other way hide what the products do */
+    opts.isa = float32_isa();
+    struct reading want = read_ids(model, &opts, ids, n);
+    const struct kernels *kernels;
+    int runs;
+    for (size_t i = 0; (kernels = kernels_at(i, &runs)) != NULL; i++) {
+        if (!runs || kernels->gemm == kernels->gemm_exact)
+            continue;
+        opts.isa = kernels->name;
+        struct reading got = read_ids(model, &opts, ids, n);
+        double largest = 0, sum = 0, want_sum = 0;
+        size_t n_far = 0;
+        for (size_t t = 1; t < n; t++) {
+            double difference = fabs((double)got.logprobs[t] - (double)want.logprobs[t]);
+            largest = fmax(largest, difference);
+            n_far += difference > 2e-2;
+            sum -= (double)got.logprobs[t];
+            want_sum -= (double)want.logprobs[t];
+        }
+        printf("     %s: %zu tokens, largest difference %.4f nats, %zu above 0.02, perplexity %.5f against %.5f\n",
+               kernels->name, n, largest, n_far, exp(sum / (double)(n - 1)), exp(want_sum / (double)(n - 1)));
+        CHECK(largest > 0); /* else this compares nothing */
+        CHECK(largest <= 4e-2);
+        CHECK(n_far <= n / 200);
+        CHECK_NEAR(exp((sum - want_sum) / (double)(n - 1)), 1.0, 1e-3);
+        reading_release(&got);
+    }
+    reading_release(&want);
+    free(ids);
+    quire_model_close(model);
+}
+
+static const struct test tests[] = {
+    {"trained_model", trained_model},
+};
+
+TEST_MAIN(tests)

@@ -1,0 +1,232 @@
+/* Products of many rows, each table's own against sums in double: odd sizes, stored types, padding, edges, NaN. */
+#include "base/bytes.h"
+#include "kernels/kernels.h"
+#include "test.h"
+
+enum { GUARD = 64, POISON = 0xA5 };
+
+/* One product and all that it needs. Buffers have poisoned bytes behind their ends. */
+struct product {
+    const struct kernels *kernels;
+    const struct gemm *gemm;
+    size_t m, n, k;
+    quire_dtype type;
+    float *x;         /* [m][k] */
+    unsigned char *w; /* [n] rows, stored */
+    float *w_float;   /* [n][k] */
+    float *bias;      /* [n] */
+};
+
+static void *guarded(size_t n_bytes)
+{
+    unsigned char *p = aligned_alloc(64, (n_bytes + GUARD + 63) / 64 * 64);
+    if (!p)
+        abort();
+    memset(p, POISON, n_bytes + GUARD);
+    return p;
+}
+
+static void check_guard(const void *buffer, size_t n_bytes)
+{
+    const unsigned char *p = (const unsigned char *)buffer + n_bytes;
+    for (size_t i = 0; i < GUARD; i++)
+        CHECK_EQ_INT(p[i], POISON);
+}
+
+static size_t row_bytes(const struct product *p)
+{
+    return p->k / quire_dtype_block_elements(p->type) * quire_dtype_block_bytes(p->type);
+}
+
+static struct product make_product(const struct kernels *kernels, const struct gemm *gemm, size_t m, size_t n, size_t k,
+                                   quire_dtype type, uint64_t *seed)
+{
+    struct product p = {kernels, gemm, m, n, k, type, NULL, NULL, NULL, NULL};
+    size_t step = quire_dtype_block_elements(type), block_bytes = quire_dtype_block_bytes(type);
+    p.x = malloc(m * k * sizeof *p.x);
+    p.w = malloc(n * row_bytes(&p));
+    p.w_float = malloc(n * k * sizeof *p.w_float);
+    p.bias = malloc(n * sizeof *p.bias);
+    for (size_t i = 0; i < m * k; i++)
+        p.x[i] = test_random_float(seed);
+    for (size_t i = 0; i < n; i++)
+        p.bias[i] = test_random_float(seed);
+    for (size_t i = 0; i < n * k / step; i++) {
+        unsigned char *block = p.w + i * block_bytes;
+        float number = test_random_float(seed);
+        uint16_t half = type == QUIRE_DTYPE_BF16 ? f32_to_bf16(number) : f32_to_f16(number);
+        for (size_t b = 0; b < block_bytes; b++)
+            block[b] = (unsigned char)test_random(seed);
+        if (type == QUIRE_DTYPE_F32)
+            memcpy(block, &number, sizeof number);
+        else
+            memcpy(block, &half, sizeof half);
+    }
+    for (size_t j = 0; j < n; j++)
+        kernels_at(0, &(int){0})->unpack[type](p.w_float + j * k, p.w + j * row_bytes(&p), k);
+    return p;
+}
+
+static void release_product(struct product *p)
+{
+    free(p->x);
+    free(p->w);
+    free(p->w_float);
+    free(p->bias);
+}
+
+/* y[m][n] of rows [first, first + m). */
+static void multiply(float *y, const struct product *p, size_t first, size_t m, const struct gemm_edge *edge)
+{
+    const struct gemm *gemm = p->gemm;
+    size_t n_strips = (m + gemm->strip_rows - 1) / gemm->strip_rows, strip_bytes = gemm_strip_bytes(gemm, p->k);
+    size_t panel_bytes = gemm_panel_bytes(gemm, p->k), sums_bytes = gemm_sums_floats(gemm) * sizeof(float);
+    unsigned char *strips = guarded(n_strips * strip_bytes), *panel = guarded(panel_bytes);
+    float *sums = guarded(sums_bytes);
+    for (size_t i = 0; i < n_strips; i++) {
+        size_t row = i * gemm->strip_rows, n_rows = m - row < gemm->strip_rows ? m - row : gemm->strip_rows;
+        gemm->pack_strip(strips + i * strip_bytes, p->x + (first + row) * p->k, p->k, n_rows, p->k);
+    }
+    for (size_t j = 0; j < p->n; j += gemm->panel_columns) {
+        size_t n_columns = p->n - j < gemm->panel_columns ? p->n - j : gemm->panel_columns;
+        struct gemm_edge here = *edge;
+        here.bias = edge->bias ? edge->bias + j : NULL;
+        kernels_pack_panel(p->kernels, gemm, panel, p->w, row_bytes(p), p->type, j, p->n, p->k);
+        gemm_multiply_panel(gemm, y + j, p->n, strips, panel, sums, m, n_columns, p->k, &here);
+    }
+    check_guard(strips, n_strips * strip_bytes);
+    check_guard(panel, panel_bytes);
+    check_guard(sums, sums_bytes);
+    free(strips);
+    free(panel);
+    free(sums);
+}
+
+/* The factor that the product sees. */
+static double factor(const struct gemm *gemm, float number)
+{
+    return (double)(gemm->element_bytes == 2 ? bf16_to_f32(f32_to_bf16(number)) : number);
+}
+
+static void check_values(struct product *p)
+{
+    static const struct gemm_edge edges[] = {{NULL, 0, false}, {NULL, 0.75f, false}, {NULL, 0, true}};
+    size_t y_bytes = p->m * p->n * sizeof(float);
+    float *y = guarded(y_bytes);
+    for (size_t e = 0; e < 3; e++) {
+        struct gemm_edge edge = edges[e];
+        edge.bias = e > 0 ? p->bias : NULL;
+        for (size_t i = 0; i < p->m * p->n; i++)
+            y[i] = edge.add ? 0.5f : NAN;
+        multiply(y, p, 0, p->m, &edge);
+        check_guard(y, y_bytes);
+        for (size_t i = 0; i < p->m; i++)
+            for (size_t j = 0; j < p->n; j++) {
+                double want = edge.bias ? (double)edge.bias[j] : 0, size = 1;
+                for (size_t c = 0; c < p->k; c++) {
+                    double part = factor(p->gemm, p->x[i * p->k + c]) * factor(p->gemm, p->w_float[j * p->k + c]);
+                    want += part;
+                    size += fabs(part);
+                }
+                if (edge.clip > 0)
+                    want = fmin(fmax(want, -(double)edge.clip), (double)edge.clip);
+                CHECK_NEAR((double)y[i * p->n + j], want + (edge.add ? 0.5 : 0), size * 1e-6);
+            }
+    }
+    free(y);
+}
+
+static void for_all_gemms(void (*check)(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed))
+{
+    const struct kernels *kernels;
+    int runs;
+    uint64_t seed = 5;
+    kernels_gemm_init();
+    for (size_t i = 0; (kernels = kernels_at(i, &runs)) != NULL; i++)
+        for (int exact = 0; runs && exact <= (kernels->gemm != kernels->gemm_exact); exact++) {
+            check(kernels, exact ? kernels->gemm_exact : kernels->gemm, &seed);
+            if (test_n_failed_checks > 0) {
+                fprintf(stderr, "table %s, product %s\n", kernels->name, exact ? "exact" : kernels->gemm->name);
+                return;
+            }
+        }
+}
+
+static void check_sizes(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed)
+{
+    static const size_t sizes[][3] = {{1, 1, 1},    {5, 3, 7},     {6, 16, 33},   {13, 65, 255},
+                                      {7, 64, 257}, {25, 130, 96}, {3, 17, 4099}, {12, 70, 2050}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct product p = make_product(kernels, gemm, sizes[i][0], sizes[i][1], sizes[i][2], QUIRE_DTYPE_F32, seed);
+        check_values(&p);
+        release_product(&p);
+    }
+    for (int type = 0; type < QUIRE_DTYPE_COUNT; type++) {
+        struct product p = make_product(kernels, gemm, 9, 35, 288, (quire_dtype)type, seed);
+        check_values(&p);
+        release_product(&p);
+    }
+}
+
+static void sizes(void)
+{
+    for_all_gemms(check_sizes);
+}
+
+/* A row's bits are the same whatever is computed beside it, and in whichever place of a strip. */
+static void check_independence(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed)
+{
+    if (gemm == &gemm_openblas) /* its order of sums is its own */
+        return;
+    struct product p = make_product(kernels, gemm, 40, 70, 3000, QUIRE_DTYPE_F32, seed);
+    float *whole = malloc(p.m * p.n * sizeof *whole), *part = malloc(p.m * p.n * sizeof *part);
+    multiply(whole, &p, 0, p.m, &(struct gemm_edge){0});
+    for (size_t first = 0; first < p.m;) {
+        size_t m = 1 + test_random(seed) % 9;
+        m = m < p.m - first ? m : p.m - first;
+        multiply(part, &p, first, m, &(struct gemm_edge){0});
+        CHECK_EQ_INT(memcmp(part, whole + first * p.n, m * p.n * sizeof *part), 0);
+        first += m;
+    }
+    free(whole);
+    free(part);
+    release_product(&p);
+}
+
+static void independence(void)
+{
+    for_all_gemms(check_independence);
+}
+
+/* NaN and infinity come out in the rows and columns that have them, and nowhere else; clipping does not hide a NaN. */
+static void check_not_finite(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed)
+{
+    struct product p = make_product(kernels, gemm, 14, 66, 100, QUIRE_DTYPE_F32, seed);
+    float *y = malloc(p.m * p.n * sizeof *y), nan = NAN;
+    p.x[3 * p.k + 50] = NAN;
+    p.x[7 * p.k + 1] = INFINITY;
+    memcpy(p.w + (9 * p.k + 99) * sizeof nan, &nan, sizeof nan);
+    multiply(y, &p, 0, p.m, &(struct gemm_edge){.clip = 2.0f});
+    for (size_t i = 0; i < p.m; i++)
+        for (size_t j = 0; j < p.n; j++) {
+            float value = y[i * p.n + j];
+            CHECK(isnan(value) == (i == 3 || j == 9));
+            if (i == 7 && j != 9)
+                CHECK(fabsf(value) == 2.0f);
+        }
+    free(y);
+    release_product(&p);
+}
+
+static void not_finite(void)
+{
+    for_all_gemms(check_not_finite);
+}
+
+static const struct test tests[] = {
+    {"sizes", sizes},
+    {"independence", independence},
+    {"not_finite", not_finite},
+};
+
+TEST_MAIN(tests)
