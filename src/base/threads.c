@@ -10,6 +10,17 @@
 
 #include "mem.h"
 
+/* Looks before a waiting thread goes to sleep, some 50 microseconds: decode has hundreds of short runs a token, and to
+ * be woken takes longer than the pause between two. */
+enum { SPINS = 2000 };
+
+static inline void spin_once(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
 struct worker {
     struct threads *threads;
     pthread_t thread;
@@ -24,8 +35,8 @@ struct threads {
     pthread_mutex_t mutex;
     pthread_cond_t work_ready;
     pthread_cond_t work_done;
-    uint64_t generation; /* counts runs; a worker sleeps until it changes */
-    uint32_t n_busy;
+    _Atomic uint64_t generation; /* counts runs; a worker waits until it changes */
+    _Atomic uint32_t n_busy;
     bool is_closing;
 
     threads_work work;
@@ -49,21 +60,24 @@ static void *worker_main(void *argument)
     struct worker *worker = argument;
     struct threads *threads = worker->threads;
     uint64_t seen = 0;
-    pthread_mutex_lock(&threads->mutex);
     for (;;) {
+        for (int i = 0; i < SPINS && atomic_load(&threads->generation) == seen; i++)
+            spin_once();
+        pthread_mutex_lock(&threads->mutex);
         while (threads->generation == seen && !threads->is_closing)
             pthread_cond_wait(&threads->work_ready, &threads->mutex);
-        if (threads->is_closing)
-            break;
+        bool is_closing = threads->is_closing;
         seen = threads->generation;
         pthread_mutex_unlock(&threads->mutex);
+        if (is_closing)
+            return NULL;
         take_items(threads, worker->index);
-        pthread_mutex_lock(&threads->mutex);
-        if (--threads->n_busy == 0)
+        if (atomic_fetch_sub(&threads->n_busy, 1) == 1) { /* the caller may be asleep already */
+            pthread_mutex_lock(&threads->mutex);
             pthread_cond_signal(&threads->work_done);
+            pthread_mutex_unlock(&threads->mutex);
+        }
     }
-    pthread_mutex_unlock(&threads->mutex);
-    return NULL;
 }
 
 quire_status threads_open(struct threads **out, uint32_t n, quire_error *err)
@@ -141,6 +155,8 @@ void threads_run(struct threads *threads, size_t n_items, threads_work work, voi
     }
     take_items(threads, threads->n - 1);
     if (is_shared) {
+        for (int i = 0; i < SPINS && atomic_load(&threads->n_busy) > 0; i++)
+            spin_once();
         pthread_mutex_lock(&threads->mutex);
         while (threads->n_busy > 0)
             pthread_cond_wait(&threads->work_done, &threads->mutex);

@@ -6,6 +6,7 @@
 #include "alibi.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "linear.h"
 
 struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type)
 {
@@ -81,7 +82,9 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
 
     const quire_config *config = &model->config;
     engine->slopes = mem_calloc(config->n_heads, sizeof *engine->slopes, "ALiBi slopes", err);
-    if (!engine->slopes) {
+    engine->fixed = mem_aligned(linear_fixed_floats(size_max(config->d_model, config->d_ff)), sizeof *engine->fixed,
+                                "one token's activations", err);
+    if (!engine->slopes || !engine->fixed) {
         status = QUIRE_ERR_NO_MEMORY;
         goto fail;
     }
@@ -121,6 +124,7 @@ void quire_engine_close(quire_engine *engine)
     free((char *)(uintptr_t)engine->opts.store_path);
     free((char *)(uintptr_t)engine->opts.spill_path);
     free(engine->slopes);
+    free(engine->fixed);
     free(engine);
 }
 

@@ -97,11 +97,19 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 
 /* --- one token ------------------------------------------------------------------------------------------------- */
 
+/* x in fixed point: [cols] scales and numbers, in the space of floats. */
+size_t linear_fixed_floats(size_t cols)
+{
+    return size_round_up(cols, FIXED_BLOCK) / FIXED_BLOCK + size_round_up(cols, FIXED_BLOCK) / 2;
+}
+
 struct vector_job {
     const struct kernels *kernels;
     const struct matrix *matrix;
     const float *bias;
     const float *x;
+    const float *scales; /* NULL: x is used as it is */
+    const int16_t *numbers;
     float *y;
     bool add;
 };
@@ -111,18 +119,31 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
     (void)worker;
     const struct vector_job *job = context;
     const struct matrix *matrix = job->matrix;
-    size_t end = size_min((item + 1) * VECTOR_ROWS, matrix->rows);
-    for (size_t row = item * VECTOR_ROWS; row < end; row++) {
-        const unsigned char *weights = (const unsigned char *)matrix->data + row * matrix->row_bytes;
-        float value = job->kernels->dot[matrix->type](weights, job->x, matrix->cols);
-        value += job->bias ? job->bias[row] : 0.0f;
-        job->y[row] = job->add ? job->y[row] + value : value;
+    size_t first = item * VECTOR_ROWS, n = size_min(VECTOR_ROWS, matrix->rows - first);
+    const unsigned char *weights = (const unsigned char *)matrix->data + first * matrix->row_bytes;
+    float values[VECTOR_ROWS], *y = job->y + first;
+    if (job->scales)
+        job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->numbers, job->scales,
+                                              matrix->cols);
+    else
+        for (size_t r = 0; r < n; r++)
+            values[r] = job->kernels->dot[matrix->type](weights + r * matrix->row_bytes, job->x, matrix->cols);
+    for (size_t r = 0; r < n; r++) {
+        float value = values[r] + (job->bias ? job->bias[first + r] : 0.0f);
+        y[r] = job->add ? y[r] + value : value;
     }
 }
 
 void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
                    const float *x, bool add)
 {
-    struct vector_job job = {engine->kernels, matrix, bias, x, y, add};
+    const struct kernels *kernels = engine->kernels;
+    struct vector_job job = {.kernels = kernels, .matrix = matrix, .bias = bias, .x = x, .y = y, .add = add};
+    if (kernels->dot_fixed[matrix->type]) {
+        int16_t *numbers = (int16_t *)(void *)(engine->fixed + matrix->cols / FIXED_BLOCK);
+        kernels->to_fixed(numbers, engine->fixed, x, matrix->cols);
+        job.scales = engine->fixed;
+        job.numbers = numbers;
+    }
     threads_run(engine->threads, n_pieces(matrix->rows, VECTOR_ROWS), vector_rows, &job);
 }

@@ -22,9 +22,10 @@ static int runs_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+/* Every processor with BF16 has VNNI too; asked for all the same, since both are used. */
 static int runs_avx512_bf16(void)
 {
-    return runs_avx512() && __builtin_cpu_supports("avx512bf16");
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

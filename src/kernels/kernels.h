@@ -21,6 +21,7 @@ enum {
     TILE_KEYS = 64,    /* keys of a tile: one KV block */
     TILE_QUERIES = 64, /* most queries of a tile */
     TILE_ROW_STEP = 4, /* queries are computed four at a time: buffers are padded to it */
+    FIXED_BLOCK = 32,  /* numbers that share a scale in fixed point */
     LANES = 16         /* head_dim is padded to it in tile buffers */
 };
 
@@ -52,6 +53,17 @@ struct kernels {
 
     /* sum of w[i] * x[i], w stored in the type. */
     float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
+
+    /* x in 16-bit fixed point: each FIXED_BLOCK numbers are `numbers` times one of `scales`, the largest being +-32767.
+     * Rounded to nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN.
+     * n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
+    void (*to_fixed)(int16_t *numbers, float *scales, const float *x, size_t n);
+
+    /* y[r] = w[r] . x for n_rows rows, row_bytes apart, in the type, with x in fixed point: for types whose blocks of
+     * 32 are small integers with a scale; the products of a block are summed exactly. NULL for other types, and where
+     * the processor gains nothing by it. */
+    void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, const void *w, size_t row_bytes, size_t n_rows,
+                                         const int16_t *numbers, const float *scales, size_t n);
 
     /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may
      * be x. Mean and variance are summed in double. */

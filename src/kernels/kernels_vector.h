@@ -322,6 +322,10 @@ static float dot_q4_0(const void *w, const float *x, size_t n)
     return lane_sum(sum[0] + sum[1]);
 }
 
+#if KERNELS_WIDTH > 4
+#include "dot_fixed.h"
+#endif
+
 /* --- rows ------------------------------------------------------------------------------------------------------ */
 
 /* Sums in double over eight columns at a time: the mean of a wide row keeps its precision, and the order is fixed. */
@@ -578,6 +582,10 @@ const struct kernels KERNELS_TABLE = {
     .gemm_exact = &KERNELS_GEMM_EXACT,
     .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
     .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
+#if KERNELS_WIDTH > 4
+    .to_fixed = to_fixed,
+    .dot_fixed = {[QUIRE_DTYPE_Q8_0] = dot_fixed_q8_0, [QUIRE_DTYPE_Q4_0] = dot_fixed_q4_0},
+#endif
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,
     .gelu = gelu,

@@ -6,6 +6,15 @@
 
 static const double TOLERANCE = 1e-4;
 
+/* Decode, and the head after prefill's last token, take activations in 16-bit fixed point to weights that are small
+ * integers: within 2^-16 of a block's largest. So an error is in proportion to the logits, which are large here (the
+ * models of 32 channels have one block, with no others to even it out). */
+static double tolerance_of(const char *name, double want)
+{
+    bool is_fixed = strstr(name, "-q4_0") || strstr(name, "-q8_0");
+    return is_fixed ? 5e-5 * fmax(20, fabs(want)) : TOLERANCE;
+}
+
 static quire_engine_options options(void)
 {
     quire_engine_options opts = quire_engine_defaults();
@@ -30,7 +39,7 @@ static void check_prefill(const char *name, const quire_model *model, const char
         CHECK_NEAR((double)got.logprobs[i], want[i - 1], TOLERANCE);
     CHECK_EQ_INT(n_logits, quire_model_config(model)->vocab_size);
     for (size_t i = 0; i < n_logits; i++)
-        CHECK_NEAR((double)got.logits[i], logits[i], TOLERANCE);
+        CHECK_NEAR((double)got.logits[i], logits[i], tolerance_of(name, logits[i]));
     reading_release(&got);
     free(ids);
     free(want);
@@ -62,7 +71,7 @@ static void check_decode(const char *name, const quire_model *model)
     REQUIRE_OK(quire_book_read(book, ids, n_read, n - n_read, &err));
     for (size_t i = n_read; i < n; i++) {
         CHECK_NEAR(logprob_of(quire_book_logits(book), quire_model_config(model)->vocab_size, ids[i]), want[i - 1],
-                   TOLERANCE);
+                   tolerance_of(name, want[i - 1]));
         REQUIRE_OK(quire_book_append(book, ids[i], &err));
     }
     CHECK_EQ_INT(quire_book_n_tokens(book), n);

@@ -73,6 +73,63 @@ static void formats(void)
     for_all_tables(check_formats);
 }
 
+/* Fixed point: every number within half a step, and products as exact as the rounding of x allows. */
+static void check_fixed(const struct kernels *k, const struct kernels *ref)
+{
+    enum { ROWS = 11, N = MAX_N };
+    static unsigned char stored[ROWS * N * 4];
+    static float x[N], weights[N], scales[N / FIXED_BLOCK], got[ROWS + 1];
+    static int16_t numbers[N + 1];
+    uint64_t seed = 8;
+    if (!k->to_fixed)
+        return;
+    for (size_t n = FIXED_BLOCK; n <= N; n += 3 * FIXED_BLOCK) {
+        for (size_t i = 0; i < n; i++)
+            x[i] = ldexpf(test_random_float(&seed), (int)(test_random(&seed) % 12) - (int)(i / FIXED_BLOCK % 7) * 9);
+        memset(x + n - FIXED_BLOCK, 0, 7 * sizeof *x);
+        numbers[n] = 12345;
+        k->to_fixed(numbers, scales, x, n);
+        CHECK_EQ_INT(numbers[n], 12345);
+        for (size_t i = 0; i < n; i++) {
+            double scale = (double)scales[i / FIXED_BLOCK];
+            CHECK_NEAR(numbers[i] * scale, (double)x[i], scale * 0.51);
+        }
+        for (int type = 0; type < QUIRE_DTYPE_COUNT; type++) {
+            if (!k->dot_fixed[type])
+                continue;
+            size_t row_bytes =
+                n / quire_dtype_block_elements((quire_dtype)type) * quire_dtype_block_bytes((quire_dtype)type);
+            random_stored(stored, (quire_dtype)type, ROWS * n, &seed);
+            got[ROWS] = 12345.0f;
+            k->dot_fixed[type](got, stored, row_bytes, ROWS, numbers, scales, n);
+            CHECK(got[ROWS] == 12345.0f);
+            for (size_t r = 0; r < ROWS; r++) {
+                double want = 0, bound = 0;
+                ref->unpack[type](weights, stored + r * row_bytes, n);
+                for (size_t i = 0; i < n; i++) {
+                    want += (double)weights[i] * (double)x[i];
+                    bound += fabs((double)weights[i]) * ((double)scales[i / FIXED_BLOCK] + 1e-6 * fabs((double)x[i]));
+                }
+                CHECK_NEAR((double)got[r], want, bound);
+            }
+        }
+    }
+    x[3] = NAN;
+    x[40] = INFINITY;
+    k->to_fixed(numbers, scales, x, 96);
+    CHECK(isnan(scales[0]) && isnan(scales[1]) && !isnan(scales[2]));
+    for (int type = 0; type < QUIRE_DTYPE_COUNT; type++)
+        if (k->dot_fixed[type]) {
+            k->dot_fixed[type](got, stored, 0, 1, numbers, scales, 96);
+            CHECK(isnan(got[0]));
+        }
+}
+
+static void fixed(void)
+{
+    for_all_tables(check_fixed);
+}
+
 /* All 65,536 halves: conversion to float is exact, and back again the same. */
 static void all_halves(void)
 {
@@ -385,6 +442,7 @@ static void choice(void)
 
 static const struct test tests[] = {
     {"formats", formats},
+    {"fixed", fixed},
     {"all_halves", all_halves},
     {"half_rounding", half_rounding},
     {"rows", rows},
