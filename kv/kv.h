@@ -105,9 +105,14 @@ bool kv_book_is_checked(const struct kv_book *book, uint32_t layer);
 
 /* Compares what one head of a layer held when the book was opened, its parents' blocks too, with its checksums, once
  * (KV-6): to be called for each head before the layer's blocks are used. Different heads may be checked from several
- * threads at once. The blocks leave memory again. Errors: FORMAT naming book, layer, head and block: then none of the
- * layer may be used; IO. */
+ * threads at once. Errors: FORMAT naming book, layer, head and block: then none of the layer may be used; IO;
+ * NO_MEMORY. */
 quire_status kv_book_check(struct kv_book *book, uint32_t layer, uint32_t head, quire_error *err);
+
+/* Whether every block of a layer that kv_book_block gave so far could be read through its mapping: where the disk
+ * failed or a file was cut short, zeros stood in its place (base/map_guard.h), and what was computed from the layer is
+ * to be thrown away. To be asked before results are kept. Errors: IO, naming file and offset. */
+quire_status kv_book_check_map(const struct kv_book *book, uint32_t layer, quire_error *err);
 
 /* Where kv_book_check has found damage: looks for the first damaged block in all layers. From now on this store's
  * kv_book_open uses only what lies before it, and says so (kv_store_notice): close the book and open it again. False

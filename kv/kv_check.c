@@ -20,6 +20,14 @@ quire_status kv_book_check(struct kv_book *book, uint32_t layer, uint32_t head, 
     return status;
 }
 
+quire_status kv_book_check_map(const struct kv_book *book, uint32_t layer, quire_error *err)
+{
+    quire_status status = kv_part_check_map(&book->own, layer, err);
+    for (size_t i = 0; i < book->parents.n && status == QUIRE_OK; i++)
+        status = kv_part_check_map(&book->parents.parts[i], layer, err);
+    return status;
+}
+
 /* The first damaged block of a part in any layer, and why; SIZE_MAX where there is none. */
 static size_t first_damage(const struct kv_part *part, quire_error *why)
 {

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -111,21 +110,6 @@ quire_status kv_folder_sync(const char *folder, quire_error *err)
     quire_status status = result == 0 ? QUIRE_OK : fail_errno(err, "sync", folder);
     kv_file_close(&fd);
     return status;
-}
-
-quire_status kv_file_map(const unsigned char **data, int fd, uint64_t n_bytes, const char *path, quire_error *err)
-{
-    void *p = sys.mmap(NULL, n_bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        return fail_errno(err, "map", path);
-    *data = p;
-    return QUIRE_OK;
-}
-
-void kv_file_unmap(const unsigned char *data, uint64_t n_bytes)
-{
-    if (data)
-        munmap((void *)(uintptr_t)data, n_bytes);
 }
 
 quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,

@@ -33,10 +33,6 @@ quire_status kv_file_sync(int fd, const char *path, quire_error *err);
 /* Names in the folder durable. */
 quire_status kv_folder_sync(const char *folder, quire_error *err);
 
-/* Maps n_bytes for reading; the caller has seen that the file is that long (KV-8). Errors: IO. */
-quire_status kv_file_map(const unsigned char **data, int fd, uint64_t n_bytes, const char *path, quire_error *err);
-void kv_file_unmap(const unsigned char *data, uint64_t n_bytes);
-
 /* folder/name holds the bytes, durably, or what it held before, whenever the power fails. Errors: IO, NO_SPACE;
  * *is_unsure (may be NULL) tells that the new file is in place, but perhaps not durably. */
 quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,

@@ -54,9 +54,7 @@ quire_status kv_layer_open(struct kv_layer *layer, struct kv_part *part, uint32_
     if (status == QUIRE_OK && part->book_id)
         status = is_new ? make_file(&layer->summary_fd, part, "summary", index, part->summary_bytes, err)
                         : kv_part_open_file(&layer->summary_fd, part, "summary", index, O_RDWR, err);
-    if (status == QUIRE_OK)
-        status = kv_file_map(&part->layers[index], layer->fd, part->layer_bytes, part->folder, err);
-    return status;
+    return status == QUIRE_OK ? kv_part_map_layer(part, index, layer->fd, err) : status;
 }
 
 quire_status kv_layer_need_open(struct kv_layer *layer, const struct kv_part *part, quire_error *err)
@@ -174,7 +172,15 @@ quire_status kv_layer_sync(struct kv_layer *layer, const struct kv_part *part, u
     if (!layer->is_dirty)
         return QUIRE_OK;
     kv_part_path(path, part, "layer", index);
-    quire_status status = kv_file_sync(layer->fd, path, err);
+    /* Behind a new end that somebody gave the file there would be a hole now where blocks were. */
+    uint64_t size = 0;
+    quire_status status = kv_file_size(layer->fd, &size, path, err);
+    if (status == QUIRE_OK && size != part->layer_bytes)
+        status =
+            quire_fail(err, QUIRE_ERR_IO, "'%s' has %llu bytes, expected %llu: it was cut short while it was written",
+                       path, (unsigned long long)size, (unsigned long long)part->layer_bytes);
+    if (status == QUIRE_OK)
+        status = kv_file_sync(layer->fd, path, err);
     kv_part_path(path, part, "summary", index);
     if (status == QUIRE_OK)
         status = kv_file_sync(layer->summary_fd, path, err);

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "kv/kv_format.h"
 
+enum { CHECK_BYTES = 512 * 1024 };
+
 quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id,
                           const char *folder, size_t first_block, size_t end_block, size_t capacity_blocks,
                           quire_error *err)
@@ -35,7 +37,7 @@ void kv_part_release(struct kv_part *part)
 {
     if (!part->is_borrowed) {
         for (uint32_t i = 0; part->layers && i < part->geometry.n_layers; i++)
-            kv_file_unmap(part->layers[i], part->layer_bytes);
+            sys_unmap(&part->layers[i]);
         free(part->layers);
         free(part->check_ends);
         free(part->checked);
@@ -66,6 +68,20 @@ quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *
     return status;
 }
 
+quire_status kv_part_map_layer(struct kv_part *part, uint32_t layer, int fd, quire_error *err)
+{
+    char path[KV_PATH_SIZE];
+    kv_part_path(path, part, "layer", layer);
+    return sys_map_open_file(&part->layers[layer], fd, part->layer_bytes, path, err);
+}
+
+quire_status kv_part_check_map(const struct kv_part *part, uint32_t layer, quire_error *err)
+{
+    char path[KV_PATH_SIZE];
+    kv_part_path(path, part, "layer", layer);
+    return sys_map_check(&part->layers[layer], path, err);
+}
+
 /* The descriptor is closed at once: a chain of parents with many layers must not use up the process's descriptors. */
 static quire_status map_layer(struct kv_part *part, uint32_t layer, quire_error *err)
 {
@@ -75,7 +91,7 @@ static quire_status map_layer(struct kv_part *part, uint32_t layer, quire_error 
     if (status == QUIRE_OK)
         status = kv_part_open_file(&fd, part, "layer", layer, O_RDONLY, err);
     if (status == QUIRE_OK)
-        status = kv_file_map(&part->layers[layer], fd, part->layer_bytes, part->folder, err);
+        status = kv_part_map_layer(part, layer, fd, err);
     kv_file_close(&fd);
     return status;
 }
@@ -104,7 +120,7 @@ static bool cut(const struct kv_part *part, uint32_t layer, size_t *first, size_
 {
     *first = size_max(*first, part->first_block);
     *end = size_min(*end, part->end_block);
-    return part->layers[layer] && *first < *end;
+    return part->layers[layer].data && *first < *end;
 }
 
 void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end)
@@ -121,34 +137,57 @@ void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t
 
 void kv_part_release_layer(const struct kv_part *part, uint32_t layer)
 {
-    if (part->layers[layer])
-        advise(part->layers[layer], part->layers[layer] + part->layer_bytes, false, MADV_DONTNEED);
+    const struct sys_map *map = &part->layers[layer];
+    if (map->data)
+        advise(map->data, map->data + map->n_bytes, false, MADV_DONTNEED);
 }
 
-/* Compares blocks [first_block, end) of a head with their checksums. */
+static quire_status compare(const struct kv_part *part, const unsigned char *blocks, const struct kv_summary *summaries,
+                            size_t n, uint32_t layer, uint32_t head, size_t first, size_t *bad_block, quire_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (hash64(blocks + i * part->block_bytes, part->block_bytes) == summaries[i].checksum)
+            continue;
+        *bad_block = first + i;
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                          "summary (KV-6)",
+                          (unsigned long long)part->book_id, layer, head, first + i);
+    }
+    return QUIRE_OK;
+}
+
+/* Compares blocks [first_block, end) of a head with their checksums. They are read and not looked at through the
+ * mapping: a disk that fails gives an error code, and no memory is taken by blocks that are only checked. */
 static quire_status compare_head(const struct kv_part *part, uint32_t layer, uint32_t head, size_t end,
                                  size_t *bad_block, quire_error *err)
 {
-    const unsigned char *data = NULL;
-    int fd = -1;
-    quire_status status = kv_part_open_file(&fd, part, "summary", layer, O_RDONLY, err);
+    char path[KV_PATH_SIZE], summary_path[KV_PATH_SIZE];
+    int fd = -1, summary_fd = -1;
+    size_t n_at_once = size_max(1, CHECK_BYTES / part->block_bytes);
+    unsigned char *blocks = mem_aligned(n_at_once, part->block_bytes, "KV blocks to be checked", err);
+    struct kv_summary *summaries = mem_calloc(n_at_once, sizeof *summaries, "checksums of KV blocks", err);
+    quire_status status = blocks && summaries ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    kv_part_path(path, part, "layer", layer);
+    kv_part_path(summary_path, part, "summary", layer);
     if (status == QUIRE_OK)
-        status = kv_file_map(&data, fd, part->summary_bytes, part->folder, err);
-    kv_file_close(&fd);
-    const struct kv_summary *summaries = (const void *)data;
-    for (size_t b = part->first_block; b < end && status == QUIRE_OK; b++) {
-        uint64_t checksum = hash64(kv_part_block(part, layer, head, b), part->block_bytes);
-        if (checksum == summaries[head * part->capacity_blocks + b - part->first_block].checksum)
-            continue;
-        *bad_block = b;
-        status =
-            quire_fail(err, QUIRE_ERR_FORMAT,
-                       "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
-                       "summary (KV-6)",
-                       (unsigned long long)part->book_id, layer, head, b);
+        status = kv_part_open_file(&fd, part, "layer", layer, O_RDONLY, err);
+    if (status == QUIRE_OK)
+        status = kv_part_open_file(&summary_fd, part, "summary", layer, O_RDONLY, err);
+    for (size_t b = part->first_block, n; b < end && status == QUIRE_OK; b += n) {
+        uint64_t offset = kv_part_offset(part, head, b);
+        off_t summary_offset = (off_t)(offset / part->block_bytes * sizeof *summaries);
+        n = size_min(n_at_once, end - b);
+        status = sys_read_all(fd, blocks, n * part->block_bytes, (off_t)offset, path, err);
+        if (status == QUIRE_OK)
+            status = sys_read_all(summary_fd, summaries, n * sizeof *summaries, summary_offset, summary_path, err);
+        if (status == QUIRE_OK)
+            status = compare(part, blocks, summaries, n, layer, head, b, bad_block, err);
     }
-    kv_file_unmap(data, part->summary_bytes);
-    kv_part_release_blocks(part, layer, head, part->first_block, end);
+    kv_file_close(&fd);
+    kv_file_close(&summary_fd);
+    free(blocks);
+    free(summaries);
     return status;
 }
 

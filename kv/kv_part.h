@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/sys.h"
 #include "kv/kv.h"
 #include "kv/kv_file.h"
 
@@ -17,7 +18,7 @@ struct kv_part {
     char *folder;           /* where its files are (were, without a name, if temporary) */
     uint64_t layer_bytes;   /* of one layer's file */
     uint64_t summary_bytes;
-    const unsigned char **layers; /* [n_layers] mapped files; NULL where not mapped */
+    struct sys_map *layers; /* [n_layers] mapped files; no data where not mapped */
     /* What was there when the part was opened is checked before it is used (KV-6): of each layer the blocks before its
      * check_end, head by head. */
     size_t *check_ends;    /* [n_layers] */
@@ -42,6 +43,13 @@ quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *
 /* Maps all layers; every block is to be checked. Errors: IO, FORMAT. */
 quire_status kv_part_map(struct kv_part *part, quire_error *err);
 
+/* Maps one layer from its open file. Errors: IO, NO_MEMORY. */
+quire_status kv_part_map_layer(struct kv_part *part, uint32_t layer, int fd, quire_error *err);
+
+/* Errors: IO, naming the file, where what was read through the layer's mapping may have been zeros in the place of
+ * blocks (base/map_guard.h). */
+quire_status kv_part_check_map(const struct kv_part *part, uint32_t layer, quire_error *err);
+
 /* Where a head's block lies in its file, in bytes. */
 static inline uint64_t kv_part_offset(const struct kv_part *part, uint32_t head, size_t block)
 {
@@ -51,7 +59,7 @@ static inline uint64_t kv_part_offset(const struct kv_part *part, uint32_t head,
 static inline const unsigned char *kv_part_block(const struct kv_part *part, uint32_t layer, uint32_t head,
                                                  size_t block)
 {
-    return part->layers[layer] + kv_part_offset(part, head, block);
+    return part->layers[layer].data + kv_part_offset(part, head, block);
 }
 
 /* Hints on blocks [first, end) of one head, cut to those of the part. */
@@ -65,9 +73,8 @@ void kv_part_distrust(struct kv_part *part, uint32_t layer, size_t end);
 /* Whether the heads of the layer need no check (any more). */
 bool kv_part_is_checked(const struct kv_part *part, uint32_t layer);
 
-/* Checks the head, unless that was done before. Heads may be checked by several threads at once. The blocks are let go
- * from memory. Errors: FORMAT, naming book, layer, head and block, and *bad_block is the first one that is damaged; IO.
- */
+/* Checks the head, unless that was done before. Heads may be checked by several threads at once. Errors: FORMAT, naming
+ * book, layer, head and block, and *bad_block is the first one that is damaged; IO; NO_MEMORY. */
 quire_status kv_part_check(const struct kv_part *part, uint32_t layer, uint32_t head, size_t *bad_block,
                            quire_error *err);
 

@@ -1,10 +1,12 @@
 #include "kv/kv_tokens.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "kv/kv_file.h"
 #include "kv/kv_format.h"
 
 quire_status kv_tokens_write(int fd, const char *path, uint64_t seed, const int32_t *ids, size_t first, size_t n,
@@ -33,32 +35,43 @@ quire_status kv_tokens_write(int fd, const char *path, uint64_t seed, const int3
     return status;
 }
 
-/* Maps the file where it holds n_blocks records. */
-static quire_status map_records(struct sys_map *map, const char *path, size_t n_blocks, quire_error *err)
+/* The file's first n_blocks records, to be freed. Read and not mapped: a disk that fails gives an error code. */
+static quire_status read_records(struct kv_token_record **out, const char *path, size_t n_blocks, quire_error *err)
 {
-    quire_status status = sys_map_file(map, path, err);
-    if (status != QUIRE_OK)
-        return status;
-    if (map->n_bytes / sizeof(struct kv_token_record) < n_blocks) {
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it has %zu bytes, expected %zu", path,
-                            map->n_bytes, n_blocks * sizeof(struct kv_token_record));
-        sys_unmap(map);
+    size_t n_bytes = n_blocks * sizeof(struct kv_token_record);
+    uint64_t size;
+    int fd = -1;
+    struct kv_token_record *records = NULL;
+    quire_status status = kv_file_open(&fd, path, O_RDONLY, NULL, err);
+    if (status == QUIRE_OK)
+        status = kv_file_size(fd, &size, path, err);
+    if (status == QUIRE_OK && size < n_bytes)
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it has %llu bytes, expected %zu", path,
+                            (unsigned long long)size, n_bytes);
+    if (status == QUIRE_OK) {
+        records = mem_calloc(n_blocks, sizeof *records, "token records", err);
+        status = records ? sys_read_all(fd, records, n_bytes, 0, path, err) : QUIRE_ERR_NO_MEMORY;
     }
+    kv_file_close(&fd);
+    if (status == QUIRE_OK)
+        *out = records;
+    else
+        free(records);
     return status;
 }
 
 quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
                                const int32_t *ids, size_t n, quire_error *err)
 {
-    struct sys_map map;
+    struct kv_token_record *records;
     size_t n_blocks = (n_stored + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, common = 0;
     bool is_equal = true;
     uint64_t chain = seed;
-    quire_status status = map_records(&map, path, n_blocks, err);
+    quire_status status = read_records(&records, path, n_blocks, err);
     if (status != QUIRE_OK)
         return status;
     for (size_t b = 0; b < n_blocks; b++) {
-        const struct kv_token_record *record = (const struct kv_token_record *)(const void *)map.data + b;
+        const struct kv_token_record *record = &records[b];
         size_t first = b * KV_BLOCK_TOKENS, n_block = size_min(n_stored - first, KV_BLOCK_TOKENS);
         chain = kv_chain(chain, record->ids, n_block);
         if (n_block == KV_BLOCK_TOKENS && chain != record->hash) {
@@ -76,19 +89,18 @@ quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed
     else
         *n_common = common;
 out:
-    sys_unmap(&map);
+    free(records);
     return status;
 }
 
 quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err)
 {
-    struct sys_map map;
-    quire_status status = map_records(&map, path, n_blocks, err);
+    struct kv_token_record *records;
+    quire_status status = read_records(&records, path, n_blocks, err);
     if (status != QUIRE_OK)
         return status;
-    const struct kv_token_record *records = (const void *)map.data;
     if (records[n_blocks - 1].hash != hash)
         status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' does not hold the text that a book branches off from", path);
-    sys_unmap(&map);
+    free(records);
     return status;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "map_guard.h"
 #include "mem.h"
 
 static int real_open(const char *path, int flags, mode_t mode)
@@ -32,8 +33,8 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
 #define REAL_CALLS                                                                                                     \
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
-        .ftruncate = ftruncate, .fsync = fsync, .fdatasync = fdatasync, .flock = flock, .rename = rename,              \
-        .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .statvfs = statvfs, .mmap = mmap,                            \
+        .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync, .fdatasync = fdatasync, .flock = flock,        \
+        .rename = rename, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .statvfs = statvfs, .mmap = mmap,          \
         .uring_open = real_uring_open, .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit,   \
         .uring_wait = real_uring_wait,                                                                                 \
     }
@@ -43,7 +44,6 @@ struct sys_calls sys = REAL_CALLS;
 
 quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err)
 {
-    struct sys_map map = {0};
     struct stat st;
     int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
@@ -57,26 +57,45 @@ quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *er
         sys.close(fd);
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a regular file", path);
     }
-    map.n_bytes = (size_t)st.st_size;
-    if (map.n_bytes > 0) {
-        void *p = sys.mmap(NULL, map.n_bytes, PROT_READ, MAP_SHARED, fd, 0);
-        if (p == MAP_FAILED) {
-            quire_fail(err, QUIRE_ERR_IO, "cannot map '%s' (%zu bytes): %s", path, map.n_bytes, strerror(errno));
-            sys.close(fd);
-            return QUIRE_ERR_IO;
+    quire_status status = sys_map_open_file(out, fd, (size_t)st.st_size, path, err);
+    sys.close(fd);
+    return status;
+}
+
+quire_status sys_map_open_file(struct sys_map *out, int fd, size_t n_bytes, const char *path, quire_error *err)
+{
+    struct sys_map map = {.n_bytes = n_bytes};
+    if (n_bytes > 0) {
+        void *p = sys.mmap(NULL, n_bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+            return quire_fail(err, QUIRE_ERR_IO, "cannot map '%s' (%zu bytes): %s", path, n_bytes, strerror(errno));
+        quire_status status = map_guard_open(&map.guard, p, n_bytes, err);
+        if (status != QUIRE_OK) {
+            munmap(p, n_bytes);
+            return status;
         }
         map.data = p;
     }
-    sys.close(fd);
     *out = map;
     return QUIRE_OK;
 }
 
 void sys_unmap(struct sys_map *map)
 {
+    map_guard_close(map->guard);
     if (map->data)
         munmap((void *)(uintptr_t)map->data, map->n_bytes);
     *map = (struct sys_map){0};
+}
+
+quire_status sys_map_check(const struct sys_map *map, const char *path, quire_error *err)
+{
+    size_t offset;
+    if (!map_guard_is_broken(map->guard, &offset))
+        return QUIRE_OK;
+    return quire_fail(err, QUIRE_ERR_IO,
+                      "cannot read '%s' at byte %zu: its disk failed, or the file was cut short while it was in use",
+                      path, offset);
 }
 
 quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, const char *path, quire_error *err)
@@ -158,6 +177,11 @@ quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_
     }
     if (map.n_bytes > 0)
         memcpy(copy, map.data, map.n_bytes);
+    status = sys_map_check(&map, path, err);
+    if (status != QUIRE_OK) {
+        free(copy);
+        goto out;
+    }
     *text = copy;
     *n_bytes = map.n_bytes;
 out:

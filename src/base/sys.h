@@ -16,6 +16,7 @@
 
 struct io_uring;
 struct io_uring_cqe;
+struct map_guard;
 
 struct sys_calls {
     int (*open)(const char *path, int flags, mode_t mode);
@@ -25,6 +26,7 @@ struct sys_calls {
     ssize_t (*pwrite)(int fd, const void *buffer, size_t n, off_t offset);
     int (*fstat)(int fd, struct stat *st);
     int (*ftruncate)(int fd, off_t size);
+    int (*fallocate)(int fd, int mode, off_t offset, off_t n);
     int (*fsync)(int fd);
     int (*fdatasync)(int fd);
     int (*flock)(int fd, int operation);
@@ -45,15 +47,24 @@ struct sys_calls {
 extern struct sys_calls sys;            /* what is called */
 extern const struct sys_calls sys_real; /* what the operating system offers; a test puts it back */
 
-/* A mapped file, read-only. data is NULL where the file is empty. */
+/* A mapped file, read-only, or the first n_bytes of one. data is NULL where that is nothing. A page that cannot be read
+ * gives zeros (base/map_guard.h), so that whoever has used the data asks sys_map_check before he believes it. */
 struct sys_map {
     const unsigned char *data;
     size_t n_bytes;
+    struct map_guard *guard;
 };
 
-/* Errors: IO, naming path; FORMAT when path is not a regular file. */
+/* Errors: IO, naming path; FORMAT when path is not a regular file; NO_MEMORY. */
 quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err);
+
+/* The first n_bytes of an open file, which the caller has seen to be that long; path is for messages. Errors: IO,
+ * NO_MEMORY. */
+quire_status sys_map_open_file(struct sys_map *out, int fd, size_t n_bytes, const char *path, quire_error *err);
 void sys_unmap(struct sys_map *map);
+
+/* Errors: IO, naming path and offset, where a page of the mapping could not be read at any time. */
+quire_status sys_map_check(const struct sys_map *map, const char *path, quire_error *err);
 
 /* Writes all n bytes at offset, through short writes and EINTR. Errors: NO_SPACE on a full disk or quota, IO; naming
  * `path`. */

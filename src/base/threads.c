@@ -97,6 +97,7 @@ quire_status threads_open(struct threads **out, uint32_t n, quire_error *err)
     /* Signals are for the program's own thread: a worker that took Ctrl-C would not interrupt a blocking read. */
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* that of a thread's own touch of a page (base/map_guard.h): blocked, it kills */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int code = 0;
     while (code == 0 && threads->n_started + 1 < threads->n) {

@@ -81,6 +81,9 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
     linear_vector(engine, d->wide, &w->up_proj, w->up_proj_bias, d->normed, false);
     engine->kernels->gelu(d->wide, config->d_ff);
     linear_vector(engine, d->x, &w->down_proj, w->down_proj_bias, d->wide, true);
+    status = engine_check_files(engine, kv, layer, err);
+    if (status != QUIRE_OK)
+        return status;
     if (layer_find_bad_row(d->x, 1, config->d_model) == 0)
         return quire_fail(err, QUIRE_ERR_NUMERIC, "layer %u gives a number that is not finite at position %zu", layer,
                           position);
@@ -115,5 +118,5 @@ quire_status decode_token(struct quire_engine *engine, struct decode *decode, st
     head_logits(engine, logits, decode->x, decode->normed);
     if (!residency->keeps_head)
         residency_release_matrix(&model->lm_head);
-    return QUIRE_OK;
+    return model_check_files(model, err);
 }

@@ -53,6 +53,15 @@ static inline quire_status engine_check_cancelled(struct quire_engine *engine, q
     return engine_is_cancelled(engine) ? quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request") : QUIRE_OK;
 }
 
+/* Before results are kept: whether all that they were computed from could be read, the model's weights and the layer's
+ * keys and values. Errors: IO, naming file and offset. */
+static inline quire_status engine_check_files(const struct quire_engine *engine, const struct kv_book *kv,
+                                              uint32_t layer, quire_error *err)
+{
+    quire_status status = model_check_files(engine->model, err);
+    return status == QUIRE_OK ? kv_book_check_map(kv, layer, err) : status;
+}
+
 /* Width of a row of keys (or values): kv_n_heads * head_dim. */
 static inline size_t engine_kv_width(const quire_config *config)
 {

@@ -127,12 +127,16 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
 
 /* --- commits --------------------------------------------------------------------------------------------------- */
 
-/* Keeps the span at work in the store. What cannot be kept is only time that may be lost: it does not stop the work. */
+/* Keeps the span at work in the store. What cannot be kept is only time that may be lost: it does not stop the work.
+ * Where files could not be read, an interrupted chunk may have put keys and values that are not true. */
 static void save_flight(struct prefill *p)
 {
     struct quire_book *book = p->book;
     size_t n = p->at.span_end - p->at.span_first;
     double start = sys_now();
+    if (p->at.layer < book->engine->model->config.n_layers &&
+        engine_check_files(book->engine, book->kv, p->at.layer, NULL) != QUIRE_OK)
+        return;
     kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
                         n * book->engine->model->config.d_model * sizeof(float), NULL);
     pace_committed(&p->pace, start, sys_now());
@@ -173,6 +177,8 @@ static quire_status run_phase(struct prefill *p, quire_error *err)
         } else {
             status = layer_feedforward(engine, &p->buffers, at->layer, first, n, x, err);
         }
+        if (status == QUIRE_OK)
+            status = engine_check_files(engine, book->kv, at->layer, err);
         if (status != QUIRE_OK)
             return status;
         at->next_token += n;
@@ -240,8 +246,11 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
         if (!book->plan.prefill.keeps_head)
             residency_release_matrix(&engine->model->lm_head);
     }
+    quire_status status = model_check_files(engine->model, err);
+    if (status != QUIRE_OK)
+        return status;
     double start = sys_now();
-    quire_status status =
+    status =
         kv_book_commit(book->kv, book->ids, p->at.span_end, is_last ? book->logits : NULL, config->vocab_size, err);
     pace_committed(&p->pace, start, sys_now());
     return status;

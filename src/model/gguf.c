@@ -328,6 +328,11 @@ quire_status gguf_open(struct gguf **out, const char *path, quire_error *err)
     return QUIRE_OK;
 }
 
+quire_status gguf_check(const struct gguf *gguf, quire_error *err)
+{
+    return sys_map_check(&gguf->map, gguf->path, err);
+}
+
 void gguf_close(struct gguf *gguf)
 {
     if (!gguf)

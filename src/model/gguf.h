@@ -30,6 +30,10 @@ struct gguf_tensor {
 
 /* Errors: IO; FORMAT (names path, offset, found, expected); UNSUPPORTED (version 1, big-endian). */
 quire_status gguf_open(struct gguf **out, const char *path, quire_error *err);
+/* Errors: IO, naming file and offset, where a page of the file could not be read at any time, and zeros stood in its
+ * place. */
+quire_status gguf_check(const struct gguf *gguf, quire_error *err);
+
 void gguf_close(struct gguf *gguf);
 const char *gguf_path(const struct gguf *gguf);
 uint32_t gguf_version(const struct gguf *gguf);

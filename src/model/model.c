@@ -154,8 +154,13 @@ quire_status quire_model_open(quire_model **out, const char *path, quire_error *
         return QUIRE_ERR_NO_MEMORY;
     model->source = mem_calloc(1, sizeof *model->source, "a model", err);
     model->path = mem_strdup(path, err);
-    quire_status status = model->source && model->path ? open_all(model, err) : QUIRE_ERR_NO_MEMORY;
+    quire_error why = {0};
+    quire_status status = model->source && model->path ? open_all(model, &why) : QUIRE_ERR_NO_MEMORY;
+    /* What a file that cannot be read seems to hold is not what is wrong with it. */
+    if (model->source && source_check(model->source, err) != QUIRE_OK)
+        status = QUIRE_ERR_IO;
     if (status != QUIRE_OK) {
+        quire_fail(err, status, "%s", why.message);
         quire_model_close(model);
         return status;
     }
@@ -228,6 +233,11 @@ quire_prompt_format quire_model_prompt_format(const quire_model *model)
 const char *quire_model_fingerprint(const quire_model *model)
 {
     return model->fingerprint;
+}
+
+quire_status model_check_files(const struct quire_model *model, quire_error *err)
+{
+    return source_check(model->source, err);
 }
 
 const struct gguf *model_gguf(const struct quire_model *model)

@@ -59,6 +59,11 @@ struct quire_model {
     struct model_source *source;
 };
 
+/* Whether all that was read from the model's mapped files was there: where a disk failed or a file was cut short, zeros
+ * stood in its place (base/map_guard.h), and what was computed is to be thrown away. Errors: IO, naming file and
+ * offset; again and again, until the model is closed. */
+quire_status model_check_files(const struct quire_model *model, quire_error *err);
+
 /* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
  */
 struct gguf;

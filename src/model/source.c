@@ -64,6 +64,16 @@ void source_read_ahead(const struct model_source *source, bool is_on)
         advise(&source->files[i].map, advice);
 }
 
+quire_status source_check(const struct model_source *source, quire_error *err)
+{
+    quire_status status = QUIRE_OK;
+    if (source->gguf)
+        status = gguf_check(source->gguf, err);
+    for (size_t i = 0; i < source->n_files && status == QUIRE_OK; i++)
+        status = sys_map_check(&source->files[i].map, source->files[i].path, err);
+    return status;
+}
+
 void source_close(struct model_source *source)
 {
     if (!source)

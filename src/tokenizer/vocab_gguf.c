@@ -122,5 +122,7 @@ quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire
         struct gguf_string merge = gguf_array_string(&merges, &cursor);
         status = vocab_add_merge_line(vocab, merge.bytes, merge.n, err);
     }
+    if (status == QUIRE_OK)
+        status = gguf_check(gguf, err);
     return status == QUIRE_OK ? vocab_finish(vocab, err) : status;
 }
