@@ -79,6 +79,13 @@ void kv_book_close(struct kv_book *book);
 size_t kv_book_frontier(const struct kv_book *book);    /* tokens stored in every layer */
 uint64_t kv_book_n_written(const struct kv_book *book); /* bytes written to files by this handle */
 
+/* Takes the disk space of the blocks that will be put up to token n_tokens, so that a full disk is known now and not in
+ * the midst of the work, and sees to it that n_other_bytes are free besides (what will be written next to them). What
+ * was taken and is not written goes back when the book is closed; a process that is killed leaves it to the next writer
+ * of the book. Where the file system cannot reserve, only the free space is looked at. Errors: NO_SPACE, naming what is
+ * needed, what is free, and where: nothing is taken then; IO. */
+quire_status kv_book_reserve(struct kv_book *book, size_t n_tokens, uint64_t n_other_bytes, quire_error *err);
+
 /* Stores keys and values of tokens [first, first + n) of one layer. k and v are float32, one token's heads in a row:
  * element (token, head, channel) at [token * stride + head * head_dim + channel]. Within a layer tokens come in order,
  * without gaps, from the frontier on. Whole blocks are written to the file at once and never change again (KV-1);

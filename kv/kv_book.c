@@ -35,6 +35,8 @@ void kv_book_close(struct kv_book *book)
         char folder[KV_PATH_SIZE];
         kv_store_book_folder(folder, book->store, book->manifest.id);
         kv_folder_remove(folder);
+    } else if (book->is_stored && book->lock_fd >= 0) {
+        kv_book_give_back(book);
     }
     for (uint32_t i = 0; book->layers && i < book->store->geometry.n_layers; i++)
         kv_layer_release(&book->layers[i]);

@@ -20,6 +20,7 @@ struct kv_book {
     bool is_broken;         /* a sync failed: what is on the disk is not known (KV-7) */
     bool is_at_flight;      /* the layers hold at least the manifest's flight, and its text is this book's */
     atomic_bool is_damaged; /* kv_book_check found a block that is not sound */
+    size_t reserved_end;    /* blocks of the text before this one have their disk space; 0: none was reserved */
     float *logits;          /* after the frontier; NULL: not known */
     size_t n_logits;
     uint64_t n_written;
@@ -47,6 +48,9 @@ quire_status kv_book_resume(struct kv_book **out, struct kv_store *store, const 
 /* Sets the layers to what a side file (the tail, or the flight) holds; all or nothing. Errors: FORMAT, IO, NO_MEMORY.
  */
 quire_status kv_book_restore(struct kv_book *book, enum kv_side kind, quire_error *err);
+
+/* What was reserved and is not written goes back to the file system. */
+void kv_book_give_back(struct kv_book *book);
 
 /* Replaces the manifest by one without its flight. Errors: as kv_book_commit. */
 quire_status kv_book_drop_flight(struct kv_book *book, quire_error *err);

@@ -90,6 +90,25 @@ quire_status kv_file_resize(int fd, uint64_t n_bytes, const char *path, quire_er
     return result == 0 ? QUIRE_OK : fail_errno(err, "set the size of", path);
 }
 
+quire_status kv_file_reserve(int fd, uint64_t offset, uint64_t n_bytes, const char *path, bool *is_possible,
+                             quire_error *err)
+{
+    int result;
+    do
+        result = sys.fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n_bytes);
+    while (result != 0 && errno == EINTR);
+    if (result != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        *is_possible = false;
+        return QUIRE_OK;
+    }
+    return result == 0 ? QUIRE_OK : fail_errno(err, "reserve space for", path);
+}
+
+void kv_file_punch(int fd, uint64_t offset, uint64_t n_bytes)
+{
+    sys.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n_bytes);
+}
+
 quire_status kv_file_sync(int fd, const char *path, quire_error *err)
 {
     int result;

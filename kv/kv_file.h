@@ -27,6 +27,14 @@ quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err);
 quire_status kv_file_size(int fd, uint64_t *n_bytes, const char *path, quire_error *err);
 quire_status kv_file_resize(int fd, uint64_t n_bytes, const char *path, quire_error *err);
 
+/* Takes the disk space of a part of the file, whose contents and size stay what they are: holes go on to read as zeros.
+ * *is_possible becomes false, and nothing is wrong, where the file system has no such thing. Errors: IO, NO_SPACE. */
+quire_status kv_file_reserve(int fd, uint64_t offset, uint64_t n_bytes, const char *path, bool *is_possible,
+                             quire_error *err);
+
+/* Makes a part of the file a hole, where the file system can. */
+void kv_file_punch(int fd, uint64_t offset, uint64_t n_bytes);
+
 /* Contents durable (fdatasync). Errors: IO, NO_SPACE. */
 quire_status kv_file_sync(int fd, const char *path, quire_error *err);
 

@@ -84,6 +84,9 @@ typedef struct quire_plan {
     uint64_t activation_bytes; /* of which: residual stream, chunk buffers, unpacked weights */
     uint64_t kv_bytes;         /* of which: keys and values resident at once */
     uint64_t disk_bytes;       /* keys and values on disk */
+    uint64_t flight_bytes;     /* on disk besides, while it reads: what is kept of a span in flight */
+    uint64_t free_bytes;       /* free on that disk now */
+    double seconds;            /* of reading all of the text, an estimate: quire_engine_plan */
     uint32_t chunk_tokens;
     uint32_t span_tokens;
 } quire_plan;
@@ -98,9 +101,11 @@ QUIRE_API void quire_engine_close(quire_engine *engine);
  * engine has returned CANCELLED once. */
 QUIRE_API void quire_engine_cancel(quire_engine *engine);
 
-/* What a text would take under this engine's options. Errors: NO_MEMORY when the budget is below least_bytes (*out is
+/* What a text would take under this engine's options, if the store holds nothing of it. The seconds are a guess from
+ * some milliseconds of measuring this machine's arithmetic, done once for an engine; the progress of a reading refines
+ * it. Errors: IO (the disk's free space); NO_MEMORY when the budget is below least_bytes (*out is
  * filled in all the same), USAGE when learned positions end before n_tokens + n_new. */
-QUIRE_API quire_status quire_engine_plan(const quire_engine *engine, uint64_t n_tokens, uint64_t n_new, quire_plan *out,
+QUIRE_API quire_status quire_engine_plan(quire_engine *engine, uint64_t n_tokens, uint64_t n_new, quire_plan *out,
                                          quire_error *err);
 
 QUIRE_API const char *quire_engine_isa(const quire_engine *engine);

@@ -130,7 +130,7 @@ static quire_status read_book(struct score *score, struct document *d, struct re
                               quire_error *err)
 {
     struct session *s = score->s;
-    quire_plan plan;
+    quire_plan *plan = &receipt->plan;
     quire_book *book = NULL;
     size_t n = (size_t)d->n_tokens;
     if (n < 2)
@@ -138,10 +138,10 @@ static quire_status read_book(struct score *score, struct document *d, struct re
                           "%s has one token; a score needs at least two, since the first token of a text "
                           "has no probability",
                           name);
-    quire_status status = quire_engine_plan(s->engine, n, 0, &plan, err);
+    quire_status status = quire_engine_plan(s->engine, n, 0, plan, err);
     if (status != QUIRE_OK)
         return status;
-    receipt_print_plan(s, name, &plan);
+    receipt_print_plan(s, name, plan);
     status = quire_book_open(&book, s->engine, err);
     if (status != QUIRE_OK)
         return status;

@@ -68,11 +68,11 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
 {
     struct session *s = job->s;
     size_t n_new = (size_t)s->o->max_tokens;
-    quire_plan plan;
-    quire_status status = quire_engine_plan(s->engine, n, n_new, &plan, err);
+    quire_plan *plan = &job->receipt.plan;
+    quire_status status = quire_engine_plan(s->engine, n, n_new, plan, err);
     if (status != QUIRE_OK)
         return status;
-    receipt_print_plan(s, job->name, &plan);
+    receipt_print_plan(s, job->name, plan);
     status = quire_book_open(&job->book, s->engine, err);
     if (status != QUIRE_OK)
         return status;

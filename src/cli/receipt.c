@@ -30,18 +30,24 @@ uint64_t receipt_peak_bytes(void)
 
 void receipt_print_plan(struct session *s, const char *name, const quire_plan *plan)
 {
-    char tokens[TEXT_SIZE], memory[TEXT_SIZE], budget[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
-    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk, spans of %s tokens",
-                  name, text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
-                  text_bytes(budget, plan->budget_bytes), text_bytes(disk, plan->disk_bytes),
-                  text_count(span, plan->span_tokens));
+    char tokens[TEXT_SIZE], memory[TEXT_SIZE], budget[TEXT_SIZE], disk[TEXT_SIZE], free_disk[TEXT_SIZE],
+        time[TEXT_SIZE];
+    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk (%s free)%s%s", name,
+                  text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
+                  text_bytes(budget, plan->budget_bytes), text_bytes(disk, plan->disk_bytes + plan->flight_bytes),
+                  text_bytes(free_disk, plan->free_bytes), plan->seconds > 0 ? ", roughly " : "",
+                  plan->seconds > 0 ? text_time(time, plan->seconds) : "");
     const quire_config *config = quire_model_config(s->model);
     if (plan->n_tokens + plan->n_new > config->max_seq_len)
         progress_detail(&s->progress,
                         "the text is longer than the %s tokens that the model was trained on; ALiBi reads on",
                         text_count(tokens, config->max_seq_len));
-    progress_detail(&s->progress, "chunks of %u tokens; the least budget for this text is %s", plan->chunk_tokens,
-                    text_bytes(memory, plan->least_bytes));
+    progress_detail(&s->progress, "spans of %s tokens, chunks of %u; the least budget for this text is %s",
+                    text_count(tokens, plan->span_tokens), plan->chunk_tokens, text_bytes(memory, plan->least_bytes));
+    progress_detail(&s->progress,
+                    "of the memory: weights %s, keys and values %s; on disk: keys and values %s, a span in flight %s",
+                    text_bytes(memory, plan->weight_bytes), text_bytes(budget, plan->kv_bytes),
+                    text_bytes(disk, plan->disk_bytes), text_bytes(free_disk, plan->flight_bytes));
 }
 
 void receipt_print_changes(struct session *s, const struct document *d)
@@ -102,6 +108,21 @@ static json_t *seconds_json(double seconds)
     return json_real((double)(int64_t)(seconds * 1e6 + 0.5) / 1e6);
 }
 
+static json_t *plan_json(const quire_plan *plan)
+{
+    json_t *to = json_object();
+    json_object_set_new(to, "memory_bytes", json_integer((json_int_t)plan->memory_bytes));
+    json_object_set_new(to, "budget_bytes", json_integer((json_int_t)plan->budget_bytes));
+    json_object_set_new(to, "weight_memory_bytes", json_integer((json_int_t)plan->weight_bytes));
+    json_object_set_new(to, "kv_memory_bytes", json_integer((json_int_t)plan->kv_bytes));
+    json_object_set_new(to, "span_tokens", json_integer(plan->span_tokens));
+    json_object_set_new(to, "kv_disk_bytes", json_integer((json_int_t)plan->disk_bytes));
+    json_object_set_new(to, "flight_disk_bytes", json_integer((json_int_t)plan->flight_bytes));
+    json_object_set_new(to, "free_disk_bytes", json_integer((json_int_t)plan->free_bytes));
+    json_object_set_new(to, "estimated_seconds", plan->seconds > 0 ? seconds_json(plan->seconds) : json_null());
+    return to;
+}
+
 void receipt_add_json(json_t *object, const struct session *s, const struct receipt *r)
 {
     const struct document *d = r->document;
@@ -112,6 +133,7 @@ void receipt_add_json(json_t *object, const struct session *s, const struct rece
     json_object_set_new(object, "cut_by_head", json_boolean(d->is_cut_short));
     json_object_set_new(object, "tokens_left_out_by_tail", json_integer((json_int_t)d->n_left_out));
     json_object_set_new(object, "prompt_tokens", json_integer((json_int_t)r->n_prompt));
+    json_object_set_new(object, "plan", plan_json(&r->plan));
     json_object_set_new(object, "reused_tokens", json_integer((json_int_t)r->n_reused));
     json_object_set_new(object, "resumed_tokens", json_integer((json_int_t)r->n_resumed));
     json_object_set_new(object, "read_seconds", seconds_json(r->read_seconds));

@@ -19,6 +19,7 @@ enum ending {
 
 struct receipt {
     const struct document *document;
+    quire_plan plan;     /* what was planned before the work */
     uint64_t n_prompt;   /* tokens of the prompt format around the document */
     uint64_t n_reused;   /* tokens taken from the store */
     uint64_t n_resumed;  /* what an interrupted reading had done besides, in tokens */

@@ -43,26 +43,21 @@ static quire_status check_ids(const quire_engine *engine, const int32_t *ids, si
     return QUIRE_OK;
 }
 
-/* Whether the disk has room for what is not there yet. */
-static quire_status check_space(const quire_book *book, quire_error *err)
+/* Takes the disk space of what is not there yet. Beside the text's own blocks there will be those of the branch that is
+ * appended, the text's last block, and twice the residual stream of a span: a commit writes it anew before the one
+ * before goes. */
+static quire_status reserve_space(const quire_book *book, quire_error *err)
 {
     struct kv_geometry geometry = engine_kv_geometry(&book->engine->model->config, book->engine->opts.kv_type);
-    uint64_t free_bytes;
-    quire_status status = kv_store_free_bytes(book->engine->store, &free_bytes, err);
-    if (status != QUIRE_OK)
-        return status;
-    uint64_t needed = kv_disk_bytes(&geometry, book->n_read + book->n_new - kv_book_frontier(book->kv));
-    /* A commit of a span in flight writes its residual stream anew before the one before goes. */
-    if (book->engine->opts.store_path && kv_book_frontier(book->kv) < book->n_read)
-        needed += 2ull * book->plan.figures.span_tokens * book->engine->model->config.d_model * sizeof(float);
-    if (needed > free_bytes)
-        return quire_fail(
-            err, QUIRE_ERR_NO_SPACE,
-            "%zu tokens need %llu MiB on disk, and %llu MiB are free: choose another folder with --store, or a "
-            "smaller --kv-type",
-            book->n_read + book->n_new - kv_book_frontier(book->kv), (unsigned long long)(needed >> 20),
-            (unsigned long long)(free_bytes >> 20));
-    return QUIRE_OK;
+    quire_error why = {0};
+    uint64_t n_other = kv_disk_bytes(&geometry, book->n_new + KV_BLOCK_TOKENS);
+    if (kv_book_frontier(book->kv) < book->n_read)
+        n_other += book->plan.figures.flight_bytes;
+    quire_status status = kv_book_reserve(book->kv, book->n_read, n_other, &why);
+    if (status == QUIRE_ERR_NO_SPACE)
+        return quire_fail(err, status, "%s: free some, choose another folder with %s, or a smaller --kv-type",
+                          why.message, book->engine->opts.store_path ? "--store" : "TMPDIR or --store");
+    return status == QUIRE_OK ? QUIRE_OK : quire_fail(err, status, "%s", why.message);
 }
 
 static quire_status take_request(quire_engine *engine, quire_status status)
@@ -88,7 +83,7 @@ static quire_status read_once(quire_book *book, quire_error *err)
         return status;
     book->n_reused = kv_book_frontier(book->kv);
     book->n_resumed = 0;
-    status = check_space(book, err);
+    status = reserve_space(book, err);
     if (status == QUIRE_OK && book->n_reused < book->n_read)
         return prefill_read(book, err);
     if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, engine->model->config.vocab_size))

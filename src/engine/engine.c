@@ -6,6 +6,7 @@
 #include "alibi.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "estimate.h"
 #include "linear.h"
 
 struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type)
@@ -133,14 +134,19 @@ void quire_engine_cancel(quire_engine *engine)
     atomic_store_explicit(&engine->is_cancelled, true, memory_order_relaxed);
 }
 
-quire_status quire_engine_plan(const quire_engine *engine, uint64_t n_tokens, uint64_t n_new, quire_plan *out,
+quire_status quire_engine_plan(quire_engine *engine, uint64_t n_tokens, uint64_t n_new, quire_plan *out,
                                quire_error *err)
 {
     struct memory_plan plan = {0};
     quire_status status = plan_memory(&plan, engine->model, &engine->opts, engine->kernels,
                                       threads_count(engine->threads), n_tokens, n_new, err);
-    if (status == QUIRE_OK || status == QUIRE_ERR_NO_MEMORY)
-        *out = plan.figures;
+    if (status != QUIRE_OK && status != QUIRE_ERR_NO_MEMORY)
+        return status;
+    *out = plan.figures;
+    if (status == QUIRE_OK)
+        status = kv_store_free_bytes(engine->store, &out->free_bytes, err);
+    if (status == QUIRE_OK)
+        out->seconds = estimate_seconds(engine, n_tokens);
     return status;
 }
 

@@ -21,6 +21,7 @@ struct quire_engine {
     float *slopes;             /* ALiBi, [n_heads]; zeros without */
     atomic_bool is_cancelled;
     bool has_book;
+    double products_per_second; /* operations, measured: estimate.c; 0: not yet */
 };
 
 struct decode; /* buffers of one token's way through the stack: decode.h */

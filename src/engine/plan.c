@@ -117,6 +117,8 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     f->kv_bytes = kv + plan->prefill.n_kv_layers * n->layer_kv;
     f->memory_bytes = used + kept_bytes(&plan->prefill, n);
     f->activation_bytes = f->memory_bytes - f->weight_bytes - f->kv_bytes - n->fixed;
+    /* A commit of a span in flight writes its residual stream anew before the one before goes. */
+    f->flight_bytes = opts->store_path ? 2 * span * n->per_span_token : 0;
     f->least_bytes =
         prefill_bytes(n, u64_min(PLAN_SMALLEST_CHUNK, n_tokens), u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
     if (opts->chunk_tokens || opts->span_tokens)

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "estimate.h"
 #include "head.h"
 #include "layer.h"
 #include "pace.h"
@@ -27,31 +28,17 @@ struct prefill {
 
 /* --- progress -------------------------------------------------------------------------------------------------- */
 
-/* Operations of one token in one layer's products, and of attention per token and token of context. */
-static double linear_work(const quire_config *config)
-{
-    double d = config->d_model;
-    return 2 * d * (double)(engine_qkv_width(config) + config->d_model + 2 * (size_t)config->d_ff);
-}
-
-/* Operations of tokens [first, end) through one layer. */
-static double layer_work(const quire_config *config, uint64_t first, uint64_t end)
-{
-    double a = (double)first, b = (double)end;
-    return linear_work(config) * (b - a) + 2 * (double)config->d_model * (b * b - a * a);
-}
-
 /* How much of the span's work is done, 0..1. */
 static double span_share(const struct prefill *p)
 {
     const quire_config *config = &p->book->engine->model->config;
     const struct kv_flight *at = &p->at;
     double n = (double)(at->span_end - at->span_first), n_done = (double)(at->next_token - at->span_first);
-    double layer = layer_work(config, at->span_first, at->span_end);
+    double layer = estimate_layer_work(config, at->span_first, at->span_end);
     double feedforward = 4.0 * config->d_model * config->d_ff; /* of one token */
     double done = layer * at->layer;
     if (at->phase == PHASE_ATTENTION)
-        done += layer_work(config, at->span_first, at->next_token) - feedforward * n_done;
+        done += estimate_layer_work(config, at->span_first, at->next_token) - feedforward * n_done;
     else
         done += layer - feedforward * (n - n_done);
     return done / (layer * config->n_layers);
@@ -69,7 +56,7 @@ static quire_status report(struct prefill *p, quire_error *err)
     const quire_config *config = &engine->model->config;
     if (!engine->opts.progress)
         return QUIRE_OK;
-    double span_work = layer_work(config, p->at.span_first, p->at.span_end) * config->n_layers;
+    double span_work = estimate_layer_work(config, p->at.span_first, p->at.span_end) * config->n_layers;
     quire_progress progress = {
         .n_tokens = p->at.span_first + span_tokens_done(p),
         .n_tokens_total = p->book->n_read,
@@ -300,7 +287,7 @@ quire_status prefill_read(struct quire_book *book, quire_error *err)
     size_t frontier = kv_book_frontier(book->kv);
     struct prefill p = {
         .book = book,
-        .work_total = layer_work(config, frontier, book->n_read) * config->n_layers,
+        .work_total = estimate_layer_work(config, frontier, book->n_read) * config->n_layers,
     };
     quire_status status = allocate_buffers(&p, err);
     pace_start(&p.pace, book->engine->opts.commit_seconds, sys_now());
@@ -311,7 +298,7 @@ quire_status prefill_read(struct quire_book *book, quire_error *err)
             save_flight(&p);
         if (status == QUIRE_OK)
             status = finish_span(&p, err);
-        p.work_before += layer_work(config, p.at.span_first, p.at.span_end) * config->n_layers;
+        p.work_before += estimate_layer_work(config, p.at.span_first, p.at.span_end) * config->n_layers;
     }
     release_buffers(&p);
     return status;

@@ -362,6 +362,11 @@ class Writing(Case):
         self.assertEqual(first["reused_tokens"], 0)
         self.assertGreater(again["reused_tokens"], 0.5 * again["tokens"])
         self.assertEqual(first["text"], again["text"])
+        plan = first["plan"]
+        self.assertLessEqual(plan["memory_bytes"], plan["budget_bytes"])
+        self.assertGreaterEqual(plan["kv_disk_bytes"], first["kv_bytes_written"] / 2)
+        self.assertGreater(plan["free_disk_bytes"], plan["kv_disk_bytes"] + plan["flight_disk_bytes"])
+        self.assertGreater(plan["estimated_seconds"], 0)
         kept_out, = self.objects("continue", "-n", "5", "--no-store", self.story)
         self.assertEqual((kept_out["reused_tokens"], kept_out["store"]), (0, None))
 
