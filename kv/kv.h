@@ -126,8 +126,11 @@ quire_status kv_book_check_map(const struct kv_book *book, uint32_t layer, quire
  * where there is no damage to be avoided in this way. */
 bool kv_book_condemn(struct kv_book *book);
 
-/* Residency. Prefetch asks the system to bring the blocks of a layer (all heads) into memory; release lets them leave
- * it (they are read again from the file when touched). Hints: they cannot fail. */
+/* Residency. Prefetch asks the system to bring blocks into the page cache, without waiting for them: those of one head,
+ * [first_block, first_block + n_blocks), the newest first, as attention meets them; or all of a layer. How much is
+ * under way is up to the caller. Release lets blocks leave memory (they are read again from the file when touched).
+ * Hints: they cannot fail. Prefetch may be called from several threads at once. */
+void kv_book_prefetch(const struct kv_book *book, uint32_t layer, uint32_t head, size_t first_block, size_t n_blocks);
 void kv_book_prefetch_layer(const struct kv_book *book, uint32_t layer);
 void kv_book_release_layer(const struct kv_book *book, uint32_t layer);
 /* Release of one head's blocks [first_block, first_block + n_blocks). */

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "kv/kv_format.h"
 
-enum { CHECK_BYTES = 512 * 1024 };
+enum { CHECK_BYTES = 512 * 1024, PREFETCH_BYTES = 1024 * 1024 };
 
 quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id,
                           const char *folder, size_t first_block, size_t end_block, size_t capacity_blocks,
@@ -125,8 +125,15 @@ static bool cut(const struct kv_part *part, uint32_t layer, size_t *first, size_
 
 void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end)
 {
-    if (cut(part, layer, &first, &end))
-        advise(kv_part_block(part, layer, head, first), kv_part_block(part, layer, head, end), false, MADV_WILLNEED);
+    if (!cut(part, layer, &first, &end))
+        return;
+    /* In pieces, so that the newest are asked for first. */
+    size_t n_at_once = size_max(1, PREFETCH_BYTES / part->block_bytes);
+    for (size_t piece_end = end, n; piece_end > first; piece_end -= n) {
+        n = size_min(n_at_once, piece_end - first);
+        advise(kv_part_block(part, layer, head, piece_end - n), kv_part_block(part, layer, head, piece_end), false,
+               MADV_WILLNEED);
+    }
 }
 
 void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end)

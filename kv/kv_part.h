@@ -62,7 +62,7 @@ static inline const unsigned char *kv_part_block(const struct kv_part *part, uin
     return part->layers[layer].data + kv_part_offset(part, head, block);
 }
 
-/* Hints on blocks [first, end) of one head, cut to those of the part. */
+/* Hints on blocks [first, end) of one head, cut to those of the part; prefetch begins at the end. */
 void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
 void kv_part_release_blocks(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);
 void kv_part_release_layer(const struct kv_part *part, uint32_t layer);

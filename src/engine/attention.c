@@ -203,6 +203,9 @@ static void attend_token(void *context, size_t item, uint32_t worker)
     struct buffers b = cut_scratch(a->scratch, config, worker);
     uint32_t head = (uint32_t)item;
     uint32_t kv_head = head / (config->n_heads / config->kv_n_heads);
+    uint32_t ahead = kv_head + threads_count(job->engine->threads);
+    if (a->asks_ahead && ahead < config->kv_n_heads && head % (config->n_heads / config->kv_n_heads) == 0)
+        kv_book_prefetch(a->kv, a->layer, ahead, 0, a->first / KV_BLOCK_TOKENS + 1);
     struct attention_tile tile = start_tile(job, &b, 0, head, a->first, 1);
     memset(b.row, 0, row_floats(config) * sizeof *b.row);
     for (size_t block = a->first / KV_BLOCK_TOKENS + 1; block-- > 0;) {
@@ -223,4 +226,11 @@ quire_status attention_token(struct quire_engine *engine, const struct attention
     if (status == QUIRE_OK)
         threads_run(engine->threads, engine->model->config.n_heads, attend_token, &job);
     return status;
+}
+
+void attention_ask_ahead(const struct quire_engine *engine, const struct kv_book *kv, uint32_t layer, size_t position)
+{
+    size_t n_heads = size_min(engine->model->config.kv_n_heads, threads_count(engine->threads));
+    for (uint32_t head = 0; head < n_heads; head++)
+        kv_book_prefetch(kv, layer, head, 0, position / KV_BLOCK_TOKENS + 1);
 }

@@ -50,7 +50,7 @@ void decode_close(struct decode *decode)
 }
 
 static quire_status decode_layer(struct quire_engine *engine, struct decode *d, struct kv_book *kv, uint32_t layer,
-                                 size_t position, bool releases_heads, quire_error *err)
+                                 size_t position, const struct plan_residency *residency, quire_error *err)
 {
     const quire_config *config = &engine->model->config;
     const struct layer *w = &engine->model->layers[layer];
@@ -71,10 +71,13 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
                                   .q_stride = width,
                                   .out = d->normed,
                                   .scratch = &d->scratch,
-                                  .releases_heads = releases_heads};
+                                  .releases_heads = residency->releases_heads,
+                                  .asks_ahead = layer >= residency->n_kv_layers};
     status = attention_token(engine, &attention, err);
     if (status != QUIRE_OK)
         return status;
+    if (layer + 1 < config->n_layers && layer + 1 >= residency->n_kv_layers)
+        attention_ask_ahead(engine, kv, layer + 1, position); /* while the rest of this layer is computed */
     linear_vector(engine, d->x, &w->out_proj, w->out_proj_bias, d->normed, true);
 
     layer_norm_rows(engine, d->normed, d->x, 1, w->norm_2_weight, w->norm_2_bias);
@@ -96,18 +99,16 @@ quire_status decode_token(struct quire_engine *engine, struct decode *decode, st
 {
     const struct quire_model *model = engine->model;
     uint32_t n_layers = model->config.n_layers;
+    if (residency->n_kv_layers == 0)
+        attention_ask_ahead(engine, kv, 0, position);
     head_embed(engine, decode->x, &id, position, 1);
     for (uint32_t layer = 0; layer < n_layers; layer++) {
         quire_status status = engine_check_cancelled(engine, err);
         if (status != QUIRE_OK)
             return status;
-        if (layer + 1 < n_layers) { /* what was let go is asked for while this layer is computed */
-            if (layer + 1 >= residency->n_weight_layers)
-                residency_prefetch_layer(&model->layers[layer + 1]);
-            if (layer + 1 >= residency->n_kv_layers)
-                kv_book_prefetch_layer(kv, layer + 1);
-        }
-        status = decode_layer(engine, decode, kv, layer, position, residency->releases_heads, err);
+        if (layer + 1 < n_layers && layer + 1 >= residency->n_weight_layers)
+            residency_prefetch_layer(&model->layers[layer + 1]); /* while this layer is computed */
+        status = decode_layer(engine, decode, kv, layer, position, residency, err);
         if (status != QUIRE_OK)
             return status;
         if (layer >= residency->n_weight_layers)
