@@ -137,6 +137,30 @@ quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const ch
     return QUIRE_OK;
 }
 
+/* Makes a new folder's name durable. One whose parent may not be read is left to the system's own time. */
+static quire_status sync_parent(char *path, quire_error *err)
+{
+    char *slash = strrchr(path, '/');
+    const char *parent = !slash ? "." : slash == path ? "/" : path;
+    if (slash)
+        *slash = '\0';
+    int fd = sys.open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), result = 0;
+    bool is_unreadable = fd < 0 && errno == EACCES;
+    if (fd >= 0)
+        do
+            result = sys.fsync(fd);
+        while (result != 0 && errno == EINTR);
+    quire_status status = QUIRE_OK;
+    if ((fd < 0 && !is_unreadable) || result != 0)
+        status = quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
+                            "cannot sync '%s': %s", parent, strerror(errno));
+    if (fd >= 0)
+        sys.close(fd);
+    if (slash)
+        *slash = '/';
+    return status;
+}
+
 quire_status sys_make_folders(const char *path, quire_error *err)
 {
     char *partial = mem_strdup(path, err);
@@ -148,9 +172,11 @@ quire_status sys_make_folders(const char *path, quire_error *err)
             continue;
         char saved = *p;
         *p = '\0';
-        if (sys.mkdir(partial, 0700) != 0 && errno != EEXIST)
-            status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot make folder '%s': %s",
-                                partial, strerror(errno));
+        if (sys.mkdir(partial, 0700) == 0)
+            status = sync_parent(partial, err);
+        else if (errno != EEXIST)
+            status = quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
+                                "cannot make folder '%s': %s", partial, strerror(errno));
         *p = saved;
         if (saved == '\0')
             break;

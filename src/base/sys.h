@@ -73,7 +73,7 @@ quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, c
 /* Reads exactly n bytes at offset. Errors: FORMAT where the file ends before, IO; naming `path`. */
 quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const char *path, quire_error *err);
 
-/* Makes path's folder and those above it, mode 0700. Errors: IO, NO_SPACE. */
+/* Makes path's folder and those above it, mode 0700, their names durable. Errors: IO, NO_SPACE. */
 quire_status sys_make_folders(const char *path, quire_error *err);
 
 /* Reads a small file whole; *text is NUL-terminated and malloc'ed. Errors: IO, FORMAT when it is larger than max_bytes.
