@@ -49,6 +49,7 @@ static quire_status make_file(int *fd, const struct kv_part *part, const char *k
 
 quire_status kv_layer_open(struct kv_layer *layer, struct kv_part *part, uint32_t index, bool is_new, quire_error *err)
 {
+    layer->is_dirty = is_new; /* the size, too, must reach the disk */
     quire_status status = is_new ? make_file(&layer->fd, part, "layer", index, part->layer_bytes, err)
                                  : kv_part_open_file(&layer->fd, part, "layer", index, O_RDWR, err);
     if (status == QUIRE_OK && part->book_id)
