@@ -14,12 +14,6 @@ static struct {
     enum door_fault fault;
     int code;
     bool has_happened;
-    /* What a power cut would undo now. */
-    bool is_dirty[1024]; /* written and not synced, by descriptor */
-    size_t n_lost;       /* closed in that state */
-    bool has_new_names;  /* files made in a folder that was not synced since */
-    bool is_replacing;   /* a manifest renamed in a folder that was not synced since */
-    size_t n_violations;
 } door = {.countdown = -1};
 
 static bool fails(enum door_call call)
@@ -39,26 +33,11 @@ static bool fails(enum door_call call)
     return true;
 }
 
-static bool ends_with(const char *path, const char *end)
-{
-    size_t n = strlen(path), n_end = strlen(end);
-    return n >= n_end && strcmp(path + n - n_end, end) == 0;
-}
-
 static int door_open_file(const char *path, int flags, mode_t mode)
 {
     if (fails(DOOR_OPEN))
         return -1;
-    if ((flags & O_CREAT) && !ends_with(path, ".tmp"))
-        door.has_new_names = true;
     return sys_real.open(path, flags, mode);
-}
-
-static int door_close_file(int fd)
-{
-    door.n_lost += door.is_dirty[fd];
-    door.is_dirty[fd] = false;
-    return sys_real.close(fd);
 }
 
 static ssize_t door_read(int fd, void *buffer, size_t n)
@@ -75,7 +54,6 @@ static ssize_t door_pwrite(int fd, const void *buffer, size_t n, off_t offset)
 {
     if (door.fault == DOOR_KILLS && door.countdown == 0)
         sys_real.pwrite(fd, buffer, n / 2, offset);
-    door.is_dirty[fd] = true;
     return fails(DOOR_WRITE) ? -1 : sys_real.pwrite(fd, buffer, n > 3000 ? n / 2 : n, offset);
 }
 
@@ -91,37 +69,21 @@ static int door_ftruncate(int fd, off_t size)
 
 static int door_fsync(int fd)
 {
-    if (fails(DOOR_SYNC))
-        return -1;
-    door.has_new_names = door.is_replacing = false; /* of files and folders alike: only folders are fsync'ed */
-    return sys_real.fsync(fd);
+    return fails(DOOR_SYNC) ? -1 : sys_real.fsync(fd);
 }
 
 static int door_fdatasync(int fd)
 {
-    if (fails(DOOR_SYNC))
-        return -1;
-    door.is_dirty[fd] = false;
-    return sys_real.fdatasync(fd);
+    return fails(DOOR_SYNC) ? -1 : sys_real.fdatasync(fd);
 }
 
 static int door_rename(const char *from, const char *to)
 {
-    if (fails(DOOR_NAME))
-        return -1;
-    if (ends_with(to, "/manifest")) {
-        for (size_t fd = 0; fd < sizeof door.is_dirty; fd++)
-            door.n_violations += door.is_dirty[fd];
-        door.n_violations += door.n_lost + door.has_new_names;
-        door.n_lost = 0;
-        door.is_replacing = true;
-    }
-    return sys_real.rename(from, to);
+    return fails(DOOR_NAME) ? -1 : sys_real.rename(from, to);
 }
 
 static int door_unlink(const char *path)
 {
-    door.n_violations += door.is_replacing; /* the old manifest, which may come back, needs its files */
     return fails(DOOR_NAME) ? -1 : sys_real.unlink(path);
 }
 
@@ -152,10 +114,8 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code)
     door.fault = fault;
     door.code = code;
     door.has_happened = false;
-    door.n_violations = 0;
     sys = sys_real;
     sys.open = door_open_file;
-    sys.close = door_close_file;
     sys.read = door_read;
     sys.pread = door_pread;
     sys.pwrite = door_pwrite;
@@ -176,11 +136,6 @@ bool door_open(void)
     door.countdown = -1;
     sys = sys_real;
     return door.has_happened;
-}
-
-size_t door_order_violations(void)
-{
-    return door.n_violations;
 }
 
 /* From the book's frontier to the end of the text. */

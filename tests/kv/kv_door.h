@@ -31,10 +31,6 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code);
 /* Back to normal. True where the fault happened. */
 bool door_open(void);
 
-/* How often, since door_close, a manifest took its place before all that had been written was synced and all new names
- * were in their folders, or a file was removed before that place was sure (KV-5). */
-size_t door_order_violations(void);
-
 enum { LIFE_FIRST = 150, LIFE_MIDDLE = 230, LIFE_END = 330, LIFE_COMMON = 200 };
 
 /* Reads text to LIFE_END: from where the store stands it goes on to LIFE_MIDDLE, commits, saves a flight, commits the

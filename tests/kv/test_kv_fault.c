@@ -143,21 +143,6 @@ static void interrupted_calls_are_tried_again(void)
     tear_down(&f);
 }
 
-/* What a crash at any moment needs: see door_order_violations. */
-static void commits_keep_their_order(void) /* KV-5 */
-{
-    struct fixture f;
-    quire_error err = {0};
-    set_up(&f);
-    kv_test_begin(f.folder);
-    door_close(DOOR_ALL, -1, DOOR_FAILS_ONCE, 0);
-    CHECK_OK(live(f.folder, &f.geometry, f.text, f.other, NULL, &err));
-    CHECK(!door_open());
-    CHECK_EQ_INT(door_order_violations(), 0);
-    kv_test_end(f.folder);
-    tear_down(&f);
-}
-
 /* Another writer that comes between looking and locking, or between looking and reading. */
 static struct fixture *race_fixture;
 static size_t race_end;
@@ -399,7 +384,6 @@ static const struct test tests[] = {
     {"nth_open_finds_no_descriptor", nth_open_finds_no_descriptor},
     {"nth_mapping_finds_no_memory", nth_mapping_finds_no_memory},
     {"interrupted_calls_are_tried_again", interrupted_calls_are_tried_again},
-    {"commits_keep_their_order", commits_keep_their_order},
     {"a_writer_slips_in", a_writer_slips_in},
     {"after_a_failed_sync_nothing_is_committed", after_a_failed_sync_nothing_is_committed},
     {"a_failed_put_changes_nothing", a_failed_put_changes_nothing},
