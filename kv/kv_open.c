@@ -23,6 +23,15 @@ static quire_status open_branch(struct kv_book **out, struct kv_store *store, co
     if (status != QUIRE_OK)
         return status;
     *is_final = true;
+    /* The parent's writer may be between renaming its manifest and making the name durable: a power cut must not leave
+     * this book with a parent that ends before its base. */
+    char folder[KV_PATH_SIZE];
+    kv_store_book_folder(folder, store, parent->id);
+    status = kv_folder_sync(folder, err);
+    if (status != QUIRE_OK) {
+        kv_parents_release(&origin.parents);
+        return status;
+    }
     return kv_book_make(out, store, true, n, &origin, err);
 }
 

@@ -1,11 +1,14 @@
 /* kill -9 in the midst of every system call that a life of a store makes: the store opens, stands where the last commit
  * left it or beyond, and the next run goes on from there as if nothing had been. */
+#include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "kv/kv_book.h"
 #include "kv_door.h"
+#include "kv_record.h"
 #include "kv_test.h"
 
 static int report_fd;
@@ -144,8 +147,90 @@ static void a_dead_writers_lock_is_free(void) /* KV-4 */
     free(f.text);
 }
 
+/* --- what is not sure yet ---------------------------------------------------------------------------------------- */
+
+static int (*recorded_fsync)(int fd);
+static int n_syncs;
+
+/* Of a commit's two syncs of the folder the second one is that of the manifest's new name. */
+static int fail_second_sync(int fd)
+{
+    return ++n_syncs == 2 ? (errno = EIO, -1) : recorded_fsync(fd);
+}
+
+/* Leaves what a writer leaves that is killed between the rename of its manifest and the sync that makes it sure. */
+static void commit_unsurely(struct fixture *f, struct kv_store *store)
+{
+    struct kv_book *book;
+    quire_error err = {0};
+    REQUIRE_OK(kv_test_read(&book, store, &f->geometry, f->text, LIFE_MIDDLE, NULL, &err));
+    REQUIRE_OK(kv_test_put(book, &f->geometry, f->text, LIFE_MIDDLE, LIFE_END - LIFE_MIDDLE, &err));
+    recorded_fsync = sys.fsync;
+    n_syncs = 0;
+    sys.fsync = fail_second_sync;
+    CHECK_EQ_INT(kv_book_commit(book, f->text, LIFE_END, NULL, 0, &err), QUIRE_ERR_IO);
+    sys.fsync = recorded_fsync;
+    kv_book_close(book);
+}
+
+static void check_text(struct fixture *f, struct kv_store *store, const int32_t *text, size_t least)
+{
+    struct kv_book *book;
+    quire_error err = {0};
+    CHECK_OK(kv_book_open(&book, store, text, LIFE_END, false, &err));
+    CHECK_EQ_STR(kv_store_notice(store) ? kv_store_notice(store) : "", "");
+    CHECK(kv_book_frontier(book) >= least);
+    CHECK(kv_test_holds(book, &f->geometry, text, kv_book_frontier(book)));
+    kv_book_close(book);
+}
+
+/* Whoever comes next sees that manifest. It sweeps the files of the one before, and branches off a book that goes as
+ * far as the new one says; a power cut takes neither back. */
+static void what_is_not_sure_is_made_sure_first(void) /* KV-3, KV-5 */
+{
+    struct fixture f = {.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    struct record record;
+    struct kv_book *book;
+    quire_error err = {0};
+    f.text = kv_test_text(LIFE_END, 54);
+    f.other = kv_test_text(LIFE_END, 55);
+    memcpy(f.other, f.text, 257 * sizeof *f.text); /* a block more than LIFE_MIDDLE has */
+    for (int has_branch = 0; has_branch < 2; has_branch++) {
+        kv_test_begin(f.folder);
+        record_begin(&record, f.folder);
+        struct kv_store *store = kv_test_store(f.folder, &f.geometry);
+        commit_unsurely(&f, store);
+        if (has_branch) {
+            size_t base;
+            REQUIRE_OK(kv_test_read(&book, store, &f.geometry, f.other, LIFE_END, &base, &err));
+            CHECK_EQ_INT(base, 256);
+            kv_book_close(book);
+        }
+        size_t n_sure = record.n_events;
+        kv_store_close(store);
+        kv_store_close(kv_test_store(f.folder, &f.geometry)); /* which sweeps */
+        record_end();
+        kv_test_end(f.folder);
+        CHECK(record.n_events > n_sure);
+        for (size_t n = n_sure; n <= record.n_events; n++)
+            for (uint64_t seed = 0; seed < 40 && test_n_failed_checks == 0; seed++) {
+                kv_test_begin(f.folder);
+                record_replay(&record, n, seed == 0 ? RECORD_DROPPED : RECORD_REORDERED, seed, f.folder);
+                store = kv_test_store(f.folder, &f.geometry);
+                check_text(&f, store, f.text, LIFE_MIDDLE);
+                check_text(&f, store, f.other, has_branch ? LIFE_END : 0);
+                kv_store_close(store);
+                kv_test_end(f.folder);
+            }
+        record_release(&record);
+    }
+    free(f.text);
+    free(f.other);
+}
+
 static const struct test tests[] = {
     {"killed_at_every_call", killed_at_every_call},
     {"a_dead_writers_lock_is_free", a_dead_writers_lock_is_free},
+    {"what_is_not_sure_is_made_sure_first", what_is_not_sure_is_made_sure_first},
 };
 TEST_MAIN(tests)
