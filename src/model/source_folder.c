@@ -1,5 +1,7 @@
 /* A HuggingFace folder: config.json, and weights in model.safetensors or in shards that model.safetensors.index.json
  * names. */
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +11,12 @@
 #include "safetensors.h"
 #include "source.h"
 
+/* Without memory that could be missing: that would look like a file that is. */
 static bool has_file(const char *folder, const char *name)
 {
-    char *path = path_join(folder, name, NULL);
-    bool is_there = path && sys_exists(path);
-    free(path);
-    return is_there;
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && sys_exists(path);
 }
 
 /* Maps a file of the folder and adds its tensors. source->files has room for it. */
