@@ -187,14 +187,14 @@ void kv_file_close(int *fd)
 quire_status kv_folder_list(const char *folder, kv_folder_visit visit, void *context, quire_error *err)
 {
     int fd = open_patiently(folder, O_RDONLY | O_DIRECTORY);
-    DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *list = fd >= 0 ? sys.fdopendir(fd) : NULL;
     if (!list) {
         fail_errno(err, "list", folder);
         kv_file_close(&fd);
         return QUIRE_ERR_IO;
     }
     errno = 0;
-    for (struct dirent *entry; (entry = readdir(list)) != NULL; errno = 0)
+    for (struct dirent *entry; (entry = sys.readdir(list)) != NULL; errno = 0)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             visit(context, entry->d_name);
     quire_status status = errno == 0 ? QUIRE_OK : fail_errno(err, "list", folder);

@@ -4,6 +4,7 @@
 #ifndef QUIRE_BASE_SYS_H
 #define QUIRE_BASE_SYS_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,6 +35,8 @@ struct sys_calls {
     int (*unlink)(const char *path);
     int (*mkdir)(const char *path, mode_t mode);
     int (*rmdir)(const char *path);
+    DIR *(*fdopendir)(int fd);
+    struct dirent *(*readdir)(DIR *list);
     int (*statvfs)(const char *path, struct statvfs *st);
     void *(*mmap)(void *address, size_t n, int protection, int flags, int fd, off_t offset);
 

@@ -1,9 +1,8 @@
-/* The door to the system, in the hands of a test: the n-th call fails, or the process dies in it; and a whole life of a
- * store to try that on. */
+/* The door to the system, in the hands of a test: the n-th call fails, or the process dies in it. */
 #ifndef QUIRE_TESTS_KV_DOOR_H
 #define QUIRE_TESTS_KV_DOOR_H
 
-#include "kv/kv_store.h"
+#include <stdbool.h>
 
 enum door_call {
     DOOR_OPEN = 1,
@@ -15,7 +14,11 @@ enum door_call {
     DOOR_NAME = 64,
     DOOR_MAP = 128,
     DOOR_LOCK = 256,
-    DOOR_ALL = 511
+    DOOR_LIST = 512,    /* of a folder */
+    DOOR_RING = 1024,   /* io_uring: made, given buffers, submitted to, waited for */
+    DOOR_RESULT = 2048, /* io_uring: a read that completes with the error */
+    DOOR_MEMORY = 4096, /* an allocation, where the test asks door_fails */
+    DOOR_ALL = 2047
 };
 
 enum door_fault {
@@ -28,15 +31,10 @@ enum door_fault {
  * that what follows on them is tried, too. */
 void door_close(unsigned kinds, long nth, enum door_fault fault, int code);
 
+/* Counts a call that a test intercepts itself; true, and errno set, where it is to fail. */
+bool door_fails(enum door_call call);
+
 /* Back to normal. True where the fault happened. */
 bool door_open(void);
-
-enum { LIFE_FIRST = 150, LIFE_MIDDLE = 230, LIFE_END = 330, LIFE_COMMON = 200 };
-
-/* Reads text to LIFE_END: from where the store stands it goes on to LIFE_MIDDLE, commits, saves a flight, commits the
- * end; a temporary branch comes and goes. Then `other` (the same up to LIFE_COMMON) is read. committed (may be NULL) is
- * called with each frontier of `text` once it is durable. */
-quire_status live(const char *folder, const struct kv_geometry *geometry, const int32_t *text, const int32_t *other,
-                  void (*committed)(size_t frontier), quire_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "kv/kv_book.h"
 #include "kv_door.h"
+#include "kv_life.h"
 #include "kv_record.h"
 #include "kv_test.h"
 
