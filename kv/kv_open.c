@@ -51,13 +51,17 @@ static quire_status reconsider(struct kv_candidate *candidate, enum kv_use use, 
     quire_status status = kv_candidate_load(&now, &is_fit, store, id, ids, n);
     if (status != QUIRE_OK)
         return status;
-    if (is_fit && now.manifest.generation != candidate->manifest.generation) {
+    if (!is_fit) { /* it is gone, or has outgrown a text of less than a block; of damage the notice tells */
+        candidate->is_unusable = true;
+        return QUIRE_OK;
+    }
+    if (now.manifest.generation != candidate->manifest.generation) {
         now.is_only_parent = candidate->is_only_parent;
         *candidate = now;
         return QUIRE_OK;
     }
     kv_store_set_notice(store, id, why);
-    candidate->is_unusable = !is_fit || use == KV_USE_BRANCH;
+    candidate->is_unusable = use == KV_USE_BRANCH;
     candidate->is_only_parent = true;
     return QUIRE_OK;
 }

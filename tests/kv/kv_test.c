@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -201,6 +204,60 @@ size_t kv_test_count_maps(const char *folder)
     if (maps)
         fclose(maps);
     return n;
+}
+
+enum { NOT_ALLOWED = 77 };
+
+static bool write_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool is_done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return is_done;
+}
+
+/* Mounts of its own for this process, which has one thread. */
+static bool may_mount(void)
+{
+    char map[64];
+    uid_t user = getuid();
+    gid_t group = getgid();
+    if (unshare(CLONE_NEWNS) != 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+            return false;
+        snprintf(map, sizeof map, "0 %u 1", (unsigned)user);
+        bool is_mapped = write_text("/proc/self/setgroups", "deny") && write_text("/proc/self/uid_map", map);
+        snprintf(map, sizeof map, "0 %u 1", (unsigned)group);
+        if (!is_mapped || !write_text("/proc/self/gid_map", map))
+            return false;
+    }
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+bool kv_test_with_mounts(void (*run)(void *context), void *context)
+{
+    char folder[KV_PATH_SIZE];
+    int status;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        kv_test_begin(folder);
+        bool is_allowed = may_mount() && mount("none", folder, "tmpfs", 0, "size=1m") == 0;
+        if (is_allowed) {
+            umount(folder);
+            run(context);
+        }
+        kv_test_end(folder);
+        fflush(stdout);
+        _exit(!is_allowed ? NOT_ALLOWED : test_n_failed_checks > 0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        exit(1);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_ALLOWED)
+        return false;
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return true;
 }
 
 static void note_book(void *context, const char *name)

@@ -51,6 +51,10 @@ size_t kv_test_count_maps(const char *folder); /* mappings of files in it, namel
 /* The folder of the only book in the store; ends the program where there are none or more. */
 void kv_test_only_book(char path[KV_PATH_SIZE], const char *folder);
 
+/* Runs the rest of a test in a child process that may mount file systems, which nobody else sees: as root, or as one
+ * who may make a namespace of users. False, and nothing is run, where this machine allows neither. */
+bool kv_test_with_mounts(void (*run)(void *context), void *context);
+
 /* Flips a bit of a file, or cuts it. */
 void kv_test_flip(const char *folder, const char *name, size_t offset);
 void kv_test_cut(const char *folder, const char *name, size_t n_bytes);

@@ -180,8 +180,13 @@ static void a_writer_slips_in(void) /* KV-4 */
     set_up(&f);
     race_fixture = &f;
     race_end = 300;
-    for (int round = 0; round < 2; round++) {
-        size_t first = round == 0 ? 128 : LIFE_FIRST, n = round == 0 ? LIFE_END : LIFE_FIRST;
+    /* It goes on from the new frontier; the text that was there exactly is now the beginning of a longer one; and one
+     * of less than a block is of no use any more. */
+    static const struct {
+        size_t first, n, frontier;
+    } rounds[] = {{128, LIFE_END, 300}, {LIFE_FIRST, LIFE_FIRST, 128}, {50, 50, 0}};
+    for (int round = 0; round < 3; round++) {
+        size_t first = rounds[round].first, n = rounds[round].n;
         float logits[KV_TEST_LOGITS];
         kv_test_begin(f.folder);
         struct kv_store *store = kv_test_store(f.folder, &f.geometry);
@@ -196,13 +201,12 @@ static void a_writer_slips_in(void) /* KV-4 */
             sys.open = racing_open;
         REQUIRE_OK(kv_book_open(&book, store, f.text, n, false, &err));
         sys = sys_real;
-        /* It goes on from the new frontier; the text that was there exactly is now the beginning of a longer one. */
-        CHECK_EQ_INT(kv_book_frontier(book), round == 0 ? 300 : 128);
+        CHECK_EQ_INT(kv_book_frontier(book), rounds[round].frontier);
         CHECK(kv_store_notice(store) == NULL);
         CHECK(kv_test_holds(book, &f.geometry, f.text, kv_book_frontier(book)));
         kv_book_close(book);
         kv_store_close(store);
-        check_store(&f, round == 1);
+        check_store(&f, round > 0);
         kv_test_end(f.folder);
     }
     tear_down(&f);
@@ -297,19 +301,16 @@ static void temporary_files_work_without_o_tmpfile(void) /* KV-9 */
     tear_down(&f);
 }
 
-static void a_full_file_system_is_an_error_not_a_signal(void)
+static void on_a_full_file_system(void *context)
 {
+    (void)context;
     struct fixture f;
     struct kv_book *book;
     quire_error err = {0};
     uint64_t free_bytes = 0;
     set_up(&f);
     kv_test_begin(f.folder);
-    if (mount("none", f.folder, "tmpfs", 0, "size=3m") != 0) {
-        kv_test_end(f.folder);
-        tear_down(&f);
-        SKIP("mounting a small tmpfs is not allowed here");
-    }
+    CHECK_EQ_INT(mount("none", f.folder, "tmpfs", 0, "size=3m"), 0);
     struct kv_geometry geometry = {4, 4, 64, QUIRE_DTYPE_F32};
     size_t n = 1000, at;
     int32_t *text = kv_test_text(n, 43);
@@ -347,18 +348,15 @@ static void a_full_file_system_is_an_error_not_a_signal(void)
     tear_down(&f);
 }
 
-static void a_read_only_file_system_serves_what_it_holds(void)
+static void on_a_read_only_file_system(void *context)
 {
+    (void)context;
     struct fixture f;
     struct kv_book *book, *branch;
     quire_error err = {0};
     set_up(&f);
     kv_test_begin(f.folder);
-    if (mount("none", f.folder, "tmpfs", 0, "size=3m") != 0) {
-        kv_test_end(f.folder);
-        tear_down(&f);
-        SKIP("mounting a small tmpfs is not allowed here");
-    }
+    CHECK_EQ_INT(mount("none", f.folder, "tmpfs", 0, "size=3m"), 0);
     CHECK_OK(live(f.folder, &f.geometry, f.text, f.other, NULL, &err));
     CHECK_EQ_INT(mount("none", f.folder, "tmpfs", MS_REMOUNT | MS_RDONLY, ""), 0);
     struct kv_store *store = kv_test_store(f.folder, &f.geometry);
@@ -374,6 +372,18 @@ static void a_read_only_file_system_serves_what_it_holds(void)
     CHECK_EQ_INT(umount(f.folder), 0);
     kv_test_end(f.folder);
     tear_down(&f);
+}
+
+static void a_full_file_system_is_an_error_not_a_signal(void) /* KV-8 */
+{
+    if (!kv_test_with_mounts(on_a_full_file_system, NULL))
+        SKIP("mounting a small tmpfs is not allowed here");
+}
+
+static void a_read_only_file_system_serves_what_it_holds(void)
+{
+    if (!kv_test_with_mounts(on_a_read_only_file_system, NULL))
+        SKIP("mounting a small tmpfs is not allowed here");
 }
 
 static const struct test tests[] = {
