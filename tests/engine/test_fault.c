@@ -4,6 +4,7 @@
  * with the same bits. kv/test_kv_fault.c does the same to the store alone, with stranger timing. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -325,9 +326,97 @@ static void interruptions_go_unnoticed(void)
     tear_down(&f);
 }
 
+/* --- a file system that is full in the middle of a reading -------------------------------------------------------- */
+
+struct filling {
+    const char *path; /* of the file that takes all the room that is left */
+    int n_left;       /* steps until then */
+};
+
+static void fill(const char *path)
+{
+    static const char zeros[4096];
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    while (fd >= 0 && write(fd, zeros, sizeof zeros) > 0)
+        ;
+    close(fd);
+}
+
+static int fill_after_steps(void *user, const quire_progress *progress)
+{
+    struct filling *filling = user;
+    (void)progress;
+    if (filling->n_left-- == 0)
+        fill(filling->path);
+    return 0;
+}
+
+static void on_a_file_system_that_fills_up(void *context)
+{
+    struct fixture *f = context;
+    int32_t ids[N_TOKENS];
+    size_t n, n_full = 0;
+    bool was_full = true;
+    quire_error err = {0};
+    quire_model *model = golden_model("random-heads-6-grouped");
+    for (int step = 0; was_full && test_n_failed_checks == 0; step++) {
+        char filler[KV_PATH_SIZE];
+        struct filling filling = {filler, step};
+        begin(f);
+        REQUIRE_OK(read_document(ids, &n, f->document, 56, &err));
+        kv_path(f->store, f->folder, "small/store");
+        kv_path(filler, f->folder, "small");
+        CHECK(mkdir(filler, 0700) == 0 && mount("none", filler, "tmpfs", 0, "size=1m") == 0);
+        kv_path(filler, f->folder, "small/filler");
+        quire_engine_options opts = quire_engine_defaults();
+        opts.store_path = f->store;
+        opts.spill_path = "/tmp";
+        opts.chunk_tokens = CHUNK;
+        opts.span_tokens = SPAN;
+        opts.n_threads = 1;
+        opts.progress = fill_after_steps;
+        opts.user = &filling;
+        quire_engine *engine;
+        quire_book *book;
+        REQUIRE_OK(quire_engine_open(&engine, model, &opts, &err));
+        REQUIRE_OK(quire_book_open(&book, engine, &err));
+        quire_status status = quire_book_read(book, ids, n, 1, &err);
+        was_full = filling.n_left < 0;
+        CHECK_EQ_INT(status, was_full ? QUIRE_ERR_NO_SPACE : QUIRE_OK);
+        if (was_full)
+            CHECK_MESSAGE(err, "No space left on device");
+        n_full += was_full;
+        quire_error_clear(&err);
+        quire_book_close(book);
+        quire_engine_close(engine);
+        unlink(filler);
+        kv_path(f->document, f->folder, "document");
+        check_next_life(f);
+        kv_path(filler, f->folder, "small");
+        CHECK_EQ_INT(umount(filler), 0);
+        kv_test_end(f->folder);
+    }
+    CHECK(n_full >= 10);
+    quire_model_close(model);
+}
+
+static void a_file_system_fills_up_in_the_middle(void)
+{
+    struct fixture f;
+    set_up(&f);
+    bool is_allowed = kv_test_with_mounts(on_a_file_system_that_fills_up, &f);
+    tear_down(&f);
+    if (!is_allowed)
+        SKIP("mounting a small tmpfs is not allowed here");
+}
+
 static const struct test tests[] = {
-    {"what_writes_fails", what_writes_fails}, {"what_opens_and_reads_fails", what_opens_and_reads_fails},
-    {"the_ring_fails", the_ring_fails},       {"memory_fails", memory_fails},
-    {"the_disk_fills_up", the_disk_fills_up}, {"interruptions_go_unnoticed", interruptions_go_unnoticed},
+    {"what_writes_fails", what_writes_fails},
+    {"what_opens_and_reads_fails", what_opens_and_reads_fails},
+    {"the_ring_fails", the_ring_fails},
+    {"memory_fails", memory_fails},
+    {"the_disk_fills_up", the_disk_fills_up},
+    {"a_file_system_fills_up_in_the_middle", a_file_system_fills_up_in_the_middle},
+    {"interruptions_go_unnoticed", interruptions_go_unnoticed},
 };
 TEST_MAIN(tests)
