@@ -1,5 +1,6 @@
 /* Power cuts. A real reading is recorded, call by call: a book with spans in flight, a cancellation, another run that
- * goes on from it, a branch of the book that is interrupted, too. After every beginning of it the disk is made as a
+ * goes on from it, a branch of the book that is interrupted, too, and its
+ * flight dropped. After every beginning of it the disk is made as a
  * crash may leave it (kv_record.h), in each way: the store opens, holds at least what it had said to be durable, and
  * all that it serves is what the reading nobody disturbed has; and of some of these disks a whole reading to the end,
  * bit for bit. */
@@ -19,11 +20,11 @@ enum { STEP = 3 }; /* of the crashes, one in so many, so that each way meets oth
 enum { STEP = 1 };
 #endif
 /* Each moment's disks: chance has several goes at those where it has a part. */
-static const enum record_crash crashes[] = {RECORD_KEPT,      RECORD_DROPPED,   RECORD_TORN,     RECORD_TORN,
-                                            RECORD_REORDERED, RECORD_REORDERED, RECORD_REORDERED};
+static const enum record_crash crashes[] = {RECORD_KEPT, RECORD_DROPPED, RECORD_TORN, RECORD_REORDERED,
+                                            RECORD_REORDERED};
 enum { N_CRASHES = sizeof crashes / sizeof *crashes };
 enum { WHOLE, BRANCHED };
-static const size_t lengths[N_TEXTS] = {300, 240}; /* both end inside a block */
+static const size_t lengths[N_TEXTS] = {300, 330}; /* both end inside a block */
 enum { N_COMMON = 200, BASE = 192 };
 
 struct fixture {
@@ -43,28 +44,35 @@ static int count_down(void *user, const quire_progress *progress)
     return (*n_left)-- == 0;
 }
 
-/* Reads a text; n_steps >= 0: only so many steps of it. logits (may be NULL): those at its end. */
-static void read_text(const struct fixture *f, const char *store, int text, double commit_seconds, int n_steps,
-                      float *logits)
+struct run {
+    int text;
+    double commit_seconds;
+    uint32_t span_tokens;
+    int n_steps; /* the reading stops itself after so many; -1: it goes to the end */
+};
+
+/* logits (may be NULL): those at the text's end. */
+static void read_text(const struct fixture *f, const char *store, struct run run, float *logits)
 {
+    int n_steps = run.n_steps;
     bool is_cut = n_steps >= 0;
     quire_error err = {0};
     quire_engine_options opts = quire_engine_defaults();
     opts.store_path = store;
     opts.chunk_tokens = CHUNK;
-    opts.span_tokens = SPAN;
+    opts.span_tokens = run.span_tokens;
     opts.n_threads = 1;
-    opts.commit_seconds = commit_seconds;
+    opts.commit_seconds = run.commit_seconds;
     opts.progress = is_cut ? count_down : NULL;
     opts.user = &n_steps;
     quire_engine *engine;
     quire_book *book;
     REQUIRE_OK(quire_engine_open(&engine, f->model, &opts, &err));
     REQUIRE_OK(quire_book_open(&book, engine, &err));
-    quire_status status = quire_book_read(book, f->texts[text], lengths[text], 1, &err);
+    quire_status status = quire_book_read(book, f->texts[run.text], lengths[run.text], 1, &err);
     CHECK_EQ_INT(status, is_cut ? QUIRE_ERR_CANCELLED : QUIRE_OK);
     if (status != QUIRE_OK && !is_cut)
-        fprintf(stderr, "text %d: %s\n", text, err.message);
+        fprintf(stderr, "text %d: %s\n", run.text, err.message);
     CHECK(quire_book_notice(book) == NULL);
     if (status == QUIRE_OK && logits)
         memcpy(logits, quire_book_logits(book), f->vocab_size * sizeof *logits);
@@ -72,13 +80,14 @@ static void read_text(const struct fixture *f, const char *store, int text, doub
     quire_engine_close(engine);
 }
 
-/* The life that is recorded. */
+/* The life that is recorded: saved after every step, interrupted and gone on with; then a branch of it, interrupted,
+ * and read by a run whose spans are too short for the one that is in flight: it is dropped. */
 static void live(const struct fixture *f, const char *store)
 {
-    read_text(f, store, WHOLE, 0, 15, NULL); /* into the second span */
-    read_text(f, store, WHOLE, 0, -1, NULL);
-    read_text(f, store, BRANCHED, 3600, 3, NULL);
-    read_text(f, store, BRANCHED, 3600, -1, NULL);
+    static const struct run runs[] = {
+        {WHOLE, 0, SPAN, 15}, {WHOLE, 0, SPAN, -1}, {BRANCHED, 3600, SPAN, 3}, {BRANCHED, 0, SPAN / 2, -1}};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        read_text(f, store, runs[i], NULL);
 }
 
 struct listing {
@@ -142,11 +151,11 @@ static void set_up(struct fixture *f)
     f->d_model = config->d_model;
     kv_test_begin(f->folder);
     for (int i = 0; i < N_TEXTS; i++) {
-        f->texts[i] = random_ids(lengths[WHOLE], config->vocab_size, 101 + i);
+        f->texts[i] = random_ids(lengths[i], config->vocab_size, 101 + i);
         if (i != WHOLE)
             memcpy(f->texts[i], f->texts[WHOLE], N_COMMON * sizeof(int32_t));
         f->logits[i] = malloc(f->vocab_size * sizeof(float));
-        read_text(f, f->folder, i, 3600, -1, f->logits[i]);
+        read_text(f, f->folder, (struct run){i, 3600, SPAN, -1}, f->logits[i]);
     }
     f->store = open_store(f->folder);
     for (int i = 0; i < N_TEXTS; i++)
@@ -272,7 +281,7 @@ static void read_to_the_end(const struct fixture *f, const char *folder)
     float *logits = malloc(n_bytes);
     for (int i = 0; i < N_TEXTS; i++) {
         memset(logits, 0xFF, n_bytes);
-        read_text(f, folder, i, 3600, -1, logits);
+        read_text(f, folder, (struct run){i, 3600, SPAN, -1}, logits);
         CHECK(memcmp(logits, f->logits[i], n_bytes) == 0);
     }
     struct kv_store *store = open_store(folder);
