@@ -15,7 +15,7 @@
  * numbers the same bits. */
 enum { CHUNK = 64, SPAN = 128, N_TEXTS = 2, N_READINGS = 80 };
 #ifdef TEST_SANITIZED
-enum { STEP = 3 }; /* of the crashes, one in so many, so that each way meets other calls */
+enum { STEP = 5 }; /* of the crashes, one in so many, so that each way meets other calls */
 #else
 enum { STEP = 1 };
 #endif

@@ -6,10 +6,9 @@
 #include "kv_model.h"
 
 static const struct model_world worlds[] = {
-    {.n_commits = 3, .max_kills = 1, .max_cuts = 1, .has_reader = 1},
     {.n_commits = 3, .max_kills = 1, .max_cuts = 1, .has_branch = 1},
 #ifndef TEST_SANITIZED
-    {.n_commits = 3, .max_kills = 2, .max_cuts = 1},
+    {.n_commits = 3, .max_kills = 1, .max_cuts = 1, .has_reader = 1},
     {.n_commits = 3, .max_kills = 1, .max_cuts = 2},
 #endif
 };
@@ -48,7 +47,7 @@ static void every_mutation_is_caught(void)
 static enum model_step step_of(const struct record *record, size_t index, bool is_renamed)
 {
     const struct record_event *event = &record->events[index];
-    int node = event->kind == RECORD_RENAME || event->kind == RECORD_MAKE ? event->node : event->node;
+    int node = event->node;
     const char *name = node >= 0 ? record->nodes[node].name : event->name;
     bool is_data = strncmp(name, "layer", 5) == 0 || strncmp(name, "summary", 7) == 0 || strcmp(name, "tokens") == 0;
     bool is_manifest = strncmp(name, "manifest", 8) == 0;
