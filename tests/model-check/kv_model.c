@@ -71,8 +71,7 @@ const char *const model_mutation_names[MODEL_N_MUTATIONS] = {"the protocol as it
                                                              "sweep without a sync",
                                                              "branch without a sync"};
 
-/* The order of the steps, as the mutation has it. */
-static size_t commit_order(u8 order[MODEL_N_STEPS], enum model_mutation mutation)
+size_t model_commit_order(enum model_step order[MODEL_N_STEPS], enum model_mutation mutation)
 {
     static const u8 missing[MODEL_N_MUTATIONS] = {[MODEL_NO_DATA_SYNC] = MODEL_SYNC_DATA + 1,
                                                   [MODEL_NO_SIDE_SYNC] = MODEL_SYNC_SIDE + 1,
@@ -85,11 +84,11 @@ static size_t commit_order(u8 order[MODEL_N_STEPS], enum model_mutation mutation
         [MODEL_RENAME_BEFORE_DATA] = {MODEL_SYNC_DATA + 1, MODEL_RENAME},
         [MODEL_REMOVE_BEFORE_RENAME] = {MODEL_REMOVE_OLD + 1, MODEL_SYNC_MANIFEST}};
     size_t n = 0;
-    for (u8 step = 0; step < MODEL_N_STEPS; step++) {
+    for (enum model_step step = 0; step < MODEL_N_STEPS; step++) {
         if (step + 1 != missing[mutation] && step + 1 != moved[mutation][0])
             order[n++] = step;
         if (moved[mutation][0] && step == moved[mutation][1])
-            order[n++] = (u8)(moved[mutation][0] - 1);
+            order[n++] = (enum model_step)(moved[mutation][0] - 1);
     }
     return n;
 }
@@ -246,8 +245,8 @@ static void work(struct explorer *explorer, const struct state *from, int index,
         "removes old side files"};
     struct state s = *from;
     struct writer *w = &s.writers[index];
-    u8 order[MODEL_N_STEPS];
-    size_t n = commit_order(order, mutation);
+    enum model_step order[MODEL_N_STEPS];
+    size_t n = model_commit_order(order, mutation);
     enum model_step step = order[w->step++];
     /* A drop writes no data and no side file. */
     if (w->job != DROP_FLIGHT || step >= MODEL_SYNC_NAMES)

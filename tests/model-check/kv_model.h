@@ -44,6 +44,9 @@ enum model_mutation {
 };
 extern const char *const model_mutation_names[MODEL_N_MUTATIONS];
 
+/* The steps of a commit as the model takes them; returns how many. */
+size_t model_commit_order(enum model_step order[MODEL_N_STEPS], enum model_mutation mutation);
+
 /* How much of the world is there, beside two writers. Neither the reader nor the branch takes anything away from what
  * the others may do, so that each can be looked at by itself. */
 struct model_world {

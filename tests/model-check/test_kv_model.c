@@ -90,15 +90,14 @@ static void check_order(const struct record *record, size_t first, const enum mo
 /* The order in which the model takes its steps is the one in which the store makes its calls. */
 static void a_real_commit_takes_the_models_steps(void) /* KV-5 */
 {
-    static const enum model_step one_side[] = {MODEL_SYNC_DATA,  MODEL_WRITE_SIDE,     MODEL_SYNC_SIDE,
-                                               MODEL_SYNC_NAMES, MODEL_WRITE_MANIFEST, MODEL_SYNC_MANIFEST,
-                                               MODEL_RENAME,     MODEL_SYNC_RENAME,    MODEL_REMOVE_OLD};
     static const enum model_step two_sides[] = {MODEL_SYNC_DATA,      MODEL_WRITE_SIDE,    MODEL_SYNC_SIDE,
                                                 MODEL_WRITE_SIDE,     MODEL_SYNC_SIDE,     MODEL_SYNC_NAMES,
                                                 MODEL_WRITE_MANIFEST, MODEL_SYNC_MANIFEST, MODEL_RENAME,
                                                 MODEL_SYNC_RENAME,    MODEL_REMOVE_OLD};
     static const enum model_step no_side[] = {MODEL_SYNC_NAMES, MODEL_WRITE_MANIFEST, MODEL_SYNC_MANIFEST,
                                               MODEL_RENAME,     MODEL_SYNC_RENAME,    MODEL_REMOVE_OLD};
+    enum model_step one_side[MODEL_N_STEPS];
+    size_t n_steps = model_commit_order(one_side, MODEL_AS_IT_IS);
     struct record record;
     struct kv_book *book;
     char folder[KV_PATH_SIZE];
@@ -117,7 +116,7 @@ static void a_real_commit_takes_the_models_steps(void) /* KV-5 */
     first = record.n_events; /* another tail takes the first one's place */
     REQUIRE_OK(kv_test_put(book, &geometry, text, 100, 130, &err));
     REQUIRE_OK(kv_book_commit(book, text, 230, NULL, 0, &err));
-    check_order(&record, first, one_side, sizeof one_side / sizeof *one_side);
+    check_order(&record, first, one_side, n_steps);
 
     REQUIRE_OK(kv_test_put(book, &geometry, text, 230, 50, &err));
     struct kv_flight flight = {.span_first = 230, .span_end = 300, .layer = 1, .kv_token = 280};
