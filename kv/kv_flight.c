@@ -21,7 +21,8 @@ static quire_status read_positions(const struct kv_book *book, struct kv_side_fi
         quire_status status = kv_side_read(file, &n, sizeof n, err);
         if (status != QUIRE_OK)
             return status;
-        if (n < manifest->frontier || n > manifest->n_ids)
+        bool is_possible = n >= manifest->frontier && n <= manifest->n_ids;
+        if (!is_possible || (i == manifest->flight.layer && n != manifest->flight.kv_token))
             return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged: layer %u at token %llu (KV-8)", file->path, i,
                               (unsigned long long)n);
         layers[i].n_tokens = n;

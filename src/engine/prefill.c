@@ -243,6 +243,18 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
     return status;
 }
 
+/* Whether the store's flight can be gone on with: the store gives it back as it was saved, and it may have been saved
+ * by anybody. */
+static bool is_flight_possible(const struct prefill *p, const struct kv_flight *flight)
+{
+    const struct quire_book *book = p->book;
+    return flight->span_first == kv_book_frontier(book->kv) && flight->span_end <= book->n_read &&
+           flight->span_end - flight->span_first <= book->plan.figures.span_tokens &&
+           flight->layer < book->engine->model->config.n_layers && flight->phase < N_PHASES &&
+           flight->next_token >= flight->span_first && flight->next_token <= flight->kv_token &&
+           flight->kv_token <= flight->span_end;
+}
+
 /* The span that an interruption left in the store, where it fits this run's buffers and is sound. */
 static bool resume_span(struct prefill *p)
 {
@@ -251,8 +263,7 @@ static bool resume_span(struct prefill *p)
     bool found = false;
     if (kv_book_flight(book->kv, &flight, &found) != QUIRE_OK || !found)
         return false;
-    if (flight.span_first != kv_book_frontier(book->kv) || flight.span_end > book->n_read ||
-        flight.span_end - flight.span_first > book->plan.figures.span_tokens)
+    if (!is_flight_possible(p, &flight))
         return false;
     size_t row_bytes = book->engine->model->config.d_model * sizeof(float);
     if (kv_book_load_residual(book->kv, p->x, (flight.span_end - flight.span_first) * row_bytes, NULL) != QUIRE_OK)

@@ -338,7 +338,46 @@ static void the_notice_names_the_block(void)
     tear_down(&f);
 }
 
+/* A flight that no engine saved, with right checksums: what it says is looked at before it is believed. */
+static void an_impossible_flight_is_not_taken_up(void) /* KV-8 */
+{
+    struct fixture f;
+    set_up(&f);
+    size_t n_bytes = f.vocab_size * sizeof(float);
+    struct result got = {.logits = malloc(n_bytes), .appended = malloc(n_bytes)};
+    for (int i = 0; i < 8 && test_n_failed_checks == 0; i++) {
+        struct flip flip = {.book = IN_FLIGHT, .text = IN_FLIGHT};
+        struct kv_manifest manifest = f.manifests[IN_FLIGHT];
+        struct kv_flight *flight = &manifest.flight;
+        char path[KV_PATH_SIZE];
+        switch (i) {
+        case 0: flight->phase = 2; break;
+        case 1: flight->phase = UINT32_MAX; break;
+        case 2: flight->layer = manifest.n_layers; break;
+        case 3: flight->next_token = 0; break;
+        case 4: flight->next_token = flight->span_end + 64; break;
+        case 5: flight->kv_token = flight->span_first - 1; break;
+        case 6: flight->kv_token = UINT64_MAX; break;
+        default: flight->span_first = 0; break;
+        }
+        kv_manifest_seal(&manifest);
+        kv_path(path, f.folder, "books/%s/manifest", f.names[IN_FLIGHT]);
+        FILE *file = fopen(path, "r+e");
+        CHECK(file && fwrite(&manifest, sizeof manifest, 1, file) == 1 && fclose(file) == 0);
+        read_text(&got, &f, f.folder, IN_FLIGHT, -1);
+        CHECK(memcmp(got.logits, f.logits[IN_FLIGHT], n_bytes) == 0);
+        CHECK(memcmp(got.appended, f.appended[IN_FLIGHT], n_bytes) == 0);
+        if (test_n_failed_checks > 0)
+            fprintf(stderr, "flight %d\n", i);
+        undo(&f, &flip);
+    }
+    free(got.logits);
+    free(got.appended);
+    tear_down(&f);
+}
+
 static const struct test tests[] = {
+    {"an_impossible_flight_is_not_taken_up", an_impossible_flight_is_not_taken_up},
     {"the_notice_names_the_block", the_notice_names_the_block},
     {"every_flip_is_found_or_harmless", every_flip_is_found_or_harmless},
 };
