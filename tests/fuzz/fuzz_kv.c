@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "kv/kv_test.h"
 
 enum { MAX_FILES = 8 };
@@ -116,8 +117,8 @@ static void use_book(struct kv_book *book)
     float logits[KV_TEST_LOGITS];
     kv_book_logits(book, logits, KV_TEST_LOGITS);
     if (kv_book_flight(book, &flight, &has_flight) == QUIRE_OK && has_flight) {
-        size_t n = flight.span_end - flight.span_first;
-        float *residual = malloc(n * sizeof(float) + 1); /* as an engine of width 1 */
+        size_t n = size_min(flight.span_end - flight.span_first, 1 << 16); /* as an engine of width 1 */
+        float *residual = malloc(n * sizeof(float) + 1);
         if (residual)
             kv_book_load_residual(book, residual, n * sizeof(float), NULL);
         free(residual);

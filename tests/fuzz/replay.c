@@ -120,11 +120,11 @@ static void mutate_once(struct input *input)
         break;
     case 3:
     case 4: put_number(input); break;
-    case 5: splice(input, at, n % 65, NULL, 0); break;
+    case 5: splice(input, at, n % 65, input->data, 0); break;
     case 6: splice(input, at, below(2) ? n : 0, other->data + from, below(other->size - from + 1) % 300); break;
     default:
         if (below(4) == 0)
-            splice(input, at, input->size - at, NULL, 0);
+            splice(input, at, input->size - at, input->data, 0);
         else
             splice(input, at, 0, input->data + at, n % 65);
         break;
