@@ -89,6 +89,8 @@ quire_status kv_candidates_load(struct kv_candidates *list, struct kv_store *sto
         status = mem_reserve((void **)&list->items, &list->capacity, list->n + 1, sizeof *list->items, "books", err);
         if (status == QUIRE_OK)
             status = kv_candidate_load(&list->items[list->n], &is_fit, store, books.ids[i], ids, n);
+        if (status != QUIRE_OK && err && err->status == QUIRE_OK)
+            quire_fail(err, status, "out of memory for a look through the KV store");
         list->n += is_fit;
     }
     free(books.ids);

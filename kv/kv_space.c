@@ -88,12 +88,18 @@ static uint64_t bytes_to_write(const struct kv_book *book)
     return n;
 }
 
-static quire_status fail_full(const struct kv_book *book, size_t n_tokens, uint64_t n_bytes, quire_error *err)
+/* why: what the system said, of interest where the disk has room: a quota, a limit of the file system. */
+static quire_status fail_full(const struct kv_book *book, size_t n_tokens, uint64_t n_bytes, const quire_error *why,
+                              quire_error *err)
 {
     uint64_t free_bytes;
     quire_status status = kv_store_free_bytes(book->store, &free_bytes, err);
     if (status != QUIRE_OK)
         return status;
+    if (why->status != QUIRE_OK && free_bytes >= n_bytes)
+        return quire_fail(err, QUIRE_ERR_NO_SPACE,
+                          "keys and values up to token %zu need %" PRIu64 " MiB more on disk: %s", n_tokens,
+                          (n_bytes >> 20) + 1, why->message);
     return quire_fail(err, QUIRE_ERR_NO_SPACE,
                       "keys and values up to token %zu need %" PRIu64 " MiB more on disk, in '%s', and %" PRIu64
                       " MiB are free there",
@@ -118,6 +124,6 @@ quire_status kv_book_reserve(struct kv_book *book, size_t n_tokens, uint64_t n_o
     if (status == QUIRE_OK)
         return QUIRE_OK;
     kv_book_give_back(book);
-    return status == QUIRE_ERR_NO_SPACE ? fail_full(book, n_tokens, n_bytes + n_other_bytes, err)
+    return status == QUIRE_ERR_NO_SPACE ? fail_full(book, n_tokens, n_bytes + n_other_bytes, &why, err)
                                         : quire_fail(err, status, "%s", why.message);
 }

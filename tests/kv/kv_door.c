@@ -66,6 +66,11 @@ static int door_ftruncate(int fd, off_t size)
     return door_fails(DOOR_SIZE) ? -1 : sys_real.ftruncate(fd, size);
 }
 
+static int door_fallocate(int fd, int mode, off_t offset, off_t n)
+{
+    return door_fails(DOOR_SIZE) ? -1 : sys_real.fallocate(fd, mode, offset, n);
+}
+
 static int door_fsync(int fd)
 {
     return door_fails(DOOR_SYNC) ? -1 : sys_real.fsync(fd);
@@ -158,6 +163,7 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code)
     sys.pwrite = door_pwrite;
     sys.fstat = door_fstat;
     sys.ftruncate = door_ftruncate;
+    sys.fallocate = door_fallocate;
     sys.fsync = door_fsync;
     sys.fdatasync = door_fdatasync;
     sys.flock = door_flock;

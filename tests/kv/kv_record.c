@@ -155,6 +155,17 @@ static int recorded_ftruncate(int fd, off_t size)
     return result;
 }
 
+static int recorded_fallocate(int fd, int mode, off_t offset, off_t n)
+{
+    int result = sys_real.fallocate(fd, mode, offset, n);
+    if (result == 0 && node_of[fd] != NOWHERE && (mode & FALLOC_FL_PUNCH_HOLE)) {
+        struct record_event *event = add_event(RECORD_HOLE, NOWHERE, node_of[fd], "");
+        event->offset = (uint64_t)offset;
+        event->n = (uint64_t)n;
+    }
+    return result;
+}
+
 /* The same for files and folders, whole or contents only: the size, too, is durable after either. */
 static int recorded_sync(int fd)
 {
@@ -221,6 +232,7 @@ void record_begin(struct record *record, const char *folder)
     sys.close = recorded_close;
     sys.pwrite = recorded_pwrite;
     sys.ftruncate = recorded_ftruncate;
+    sys.fallocate = recorded_fallocate;
     sys.fsync = recorded_sync;
     sys.fdatasync = recorded_sync;
     sys.rename = recorded_rename;
@@ -264,9 +276,11 @@ static size_t synced(const struct replay *r, int node)
 
 static void apply(int fd, const struct record_event *event, uint64_t skip, uint64_t n)
 {
-    bool is_done = event->kind == RECORD_RESIZE
-                       ? ftruncate(fd, (off_t)event->n) == 0
-                       : pwrite(fd, event->data + skip, n, (off_t)(event->offset + skip)) == (ssize_t)n;
+    off_t offset = (off_t)(event->offset + skip);
+    bool is_done = event->kind == RECORD_RESIZE ? ftruncate(fd, (off_t)event->n) == 0
+                   : event->kind == RECORD_HOLE
+                       ? fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)n) == 0
+                       : pwrite(fd, event->data + skip, n, offset) == (ssize_t)n;
     if (!is_done) {
         perror("cannot replay");
         exit(1);
@@ -277,6 +291,8 @@ static void apply_torn(struct replay *r, int fd, const struct record_event *even
 {
     if (event->kind == RECORD_RESIZE)
         apply(fd, event, 0, 0);
+    if (event->kind == RECORD_HOLE && test_random(&r->seed) % 2)
+        apply(fd, event, 0, event->n);
     for (uint64_t at = 0, n; event->kind == RECORD_WRITE && at < event->n; at += n) {
         n = SECTOR - (event->offset + at) % SECTOR;
         n = n < event->n - at ? n : event->n - at;
@@ -307,7 +323,8 @@ static void make_file(struct replay *r, int node, const char *path)
     }
     for (size_t i = 0; i < r->n_events; i++) {
         const struct record_event *event = &r->record->events[i];
-        if (event->node != node || (event->kind != RECORD_WRITE && event->kind != RECORD_RESIZE))
+        bool is_change = event->kind == RECORD_WRITE || event->kind == RECORD_RESIZE || event->kind == RECORD_HOLE;
+        if (event->node != node || !is_change)
             continue;
         if (i < end || r->crash == RECORD_KEPT)
             apply(fd, event, 0, event->n);

@@ -20,6 +20,7 @@ enum record_kind {
     RECORD_RENAME, /* in `folder`, `from` becomes `name`: both name `node` for a moment, or one of them does */
     RECORD_WRITE,  /* n bytes of data at offset */
     RECORD_RESIZE, /* to n bytes */
+    RECORD_HOLE,   /* n bytes at offset given back; space that is reserved changes nothing that can be read */
     RECORD_SYNC    /* of `node`, a file's contents or a folder's names */
 };
 
