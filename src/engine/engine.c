@@ -83,8 +83,8 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
 
     const quire_config *config = &model->config;
     engine->slopes = mem_calloc(config->n_heads, sizeof *engine->slopes, "ALiBi slopes", err);
-    engine->fixed = mem_aligned(linear_fixed_floats(size_max(config->d_model, config->d_ff)), sizeof *engine->fixed,
-                                "one token's activations", err);
+    engine->fixed =
+        mem_aligned(linear_fixed_bytes(size_max(config->d_model, config->d_ff)), 1, "one token's activations", err);
     if (!engine->slopes || !engine->fixed) {
         status = QUIRE_ERR_NO_MEMORY;
         goto fail;

@@ -17,7 +17,7 @@ struct quire_engine {
     struct threads *threads;
     struct kv_store *store;
     quire_engine_options opts; /* its strings are this engine's copies */
-    float *fixed;              /* one token's activations in fixed point: linear_vector */
+    void *fixed;               /* one token's activations in fixed point: linear_vector */
     float *slopes;             /* ALiBi, [n_heads]; zeros without */
     atomic_bool is_cancelled;
     bool has_book;

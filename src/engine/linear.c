@@ -97,10 +97,19 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 
 /* --- one token ------------------------------------------------------------------------------------------------- */
 
-/* x in fixed point: [cols] scales and numbers, in the space of floats. */
-size_t linear_fixed_floats(size_t cols)
+size_t linear_fixed_bytes(size_t cols)
 {
-    return size_round_up(cols, FIXED_BLOCK) / FIXED_BLOCK + size_round_up(cols, FIXED_BLOCK) / 2;
+    size_t n = size_round_up(cols, FIXED_BLOCK);
+    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + n / FIXED_BLOCK * sizeof(float);
+}
+
+/* The parts of such a buffer. */
+static struct fixed cut_fixed(void *memory, size_t cols)
+{
+    struct fixed fixed = {.offsets = memory};
+    fixed.scales = (float *)(void *)(fixed.offsets + cols / 4);
+    fixed.numbers = (int16_t *)(void *)(fixed.scales + cols / FIXED_BLOCK);
+    return fixed;
 }
 
 struct vector_job {
@@ -108,8 +117,7 @@ struct vector_job {
     const struct matrix *matrix;
     const float *bias;
     const float *x;
-    const float *scales; /* NULL: x is used as it is */
-    const int16_t *numbers;
+    const struct fixed *fixed; /* x once more; NULL: it is used as it is */
     float *y;
     bool add;
 };
@@ -122,9 +130,8 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
     size_t first = item * VECTOR_ROWS, n = size_min(VECTOR_ROWS, matrix->rows - first);
     const unsigned char *weights = (const unsigned char *)matrix->data + first * matrix->row_bytes;
     float values[VECTOR_ROWS], *y = job->y + first;
-    if (job->scales)
-        job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->numbers, job->scales,
-                                              matrix->cols);
+    if (job->fixed)
+        job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->fixed, matrix->cols);
     else
         for (size_t r = 0; r < n; r++)
             values[r] = job->kernels->dot[matrix->type](weights + r * matrix->row_bytes, job->x, matrix->cols);
@@ -139,11 +146,10 @@ void linear_vector(struct quire_engine *engine, float *y, const struct matrix *m
 {
     const struct kernels *kernels = engine->kernels;
     struct vector_job job = {.kernels = kernels, .matrix = matrix, .bias = bias, .x = x, .y = y, .add = add};
+    struct fixed fixed = cut_fixed(engine->fixed, matrix->cols);
     if (kernels->dot_fixed[matrix->type]) {
-        int16_t *numbers = (int16_t *)(void *)(engine->fixed + matrix->cols / FIXED_BLOCK);
-        kernels->to_fixed(numbers, engine->fixed, x, matrix->cols);
-        job.scales = engine->fixed;
-        job.numbers = numbers;
+        kernels->to_fixed(&fixed, x, matrix->cols);
+        job.fixed = &fixed;
     }
     threads_run(engine->threads, n_pieces(matrix->rows, VECTOR_ROWS), vector_rows, &job);
 }

@@ -34,9 +34,9 @@ struct linear {
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear);
 
 /* y[rows] (+)= matrix . x[cols] (+ bias): one token; weights are used as they are stored, and x in fixed point where
- * the kernels have products for it, in engine->fixed: linear_fixed_floats(longest x) floats. */
+ * the kernels have products for it, in engine->fixed: linear_fixed_bytes of the longest x. */
 void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
                    const float *x, bool add);
-size_t linear_fixed_floats(size_t cols);
+size_t linear_fixed_bytes(size_t cols);
 
 #endif

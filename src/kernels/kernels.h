@@ -42,6 +42,15 @@ struct attention_tile {
     float *sum; /* [n_queries rounded up]; 0 at the start */
 };
 
+/* A vector in 16-bit fixed point: FIXED_BLOCK numbers share a scale, the largest of them is +-32767. Rounded to
+ * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. */
+struct fixed {
+    int16_t *numbers;
+    int32_t *offsets; /* [n / 4]: of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
+                         nibbles that stand for n - 8 give too much */
+    float *scales;    /* [n / FIXED_BLOCK] */
+};
+
 struct kernels {
     const char *name;
 
@@ -54,16 +63,14 @@ struct kernels {
     /* sum of w[i] * x[i], w stored in the type. */
     float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
 
-    /* x in 16-bit fixed point: each FIXED_BLOCK numbers are `numbers` times one of `scales`, the largest being +-32767.
-     * Rounded to nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN.
-     * n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
-    void (*to_fixed)(int16_t *numbers, float *scales, const float *x, size_t n);
+    /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
+    void (*to_fixed)(const struct fixed *fixed, const float *x, size_t n);
 
-    /* y[r] = w[r] . x for n_rows rows, row_bytes apart, in the type, with x in fixed point: for types whose blocks of
-     * 32 are small integers with a scale; the products of a block are summed exactly. NULL for other types, and where
-     * the processor gains nothing by it. */
+    /* y[r] = w[r] . x for n_rows rows of n numbers stored in the type, row_bytes apart, and x in fixed point: for types
+     * whose blocks of 32 are small integers with a scale; the products of a block are summed exactly. NULL for other
+     * types, and where the processor gains nothing by it. */
     void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, const void *w, size_t row_bytes, size_t n_rows,
-                                         const int16_t *numbers, const float *scales, size_t n);
+                                         const struct fixed *x, size_t n);
 
     /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may
      * be x. Mean and variance are summed in double. */
