@@ -29,13 +29,27 @@ struct kv_store_options {
     const char *path;       /* the store's folder, made (0700) if missing; NULL: books are unlinked temporary files */
     const char *spill_path; /* folder for temporary files; NULL: $TMPDIR, else /var/tmp */
     struct kv_geometry geometry;
-    /* What decides the numbers besides the tokens: model fingerprint, tokenizer, numeric path, as one line of printable
-     * text. Books of another identity are invisible. At most 255 bytes. */
+    /* What decides the numbers besides the tokens: the model and its configuration, the tokenizer, the numeric path, as
+     * one line of printable text: "name value name value ...". Books of another identity are not used; where one holds
+     * the text, kv_store_notice names the field. At most 767 bytes. */
     const char *identity;
 };
 
 struct kv_store;
 struct kv_book;
+
+/* What people know a book by. Printable UTF-8 without line ends, each ended by a NUL; empty where nobody said. */
+struct kv_about {
+    char label[256];     /* the documents' names */
+    char words[256];     /* the text's first ones */
+    char model[128];     /* the model's name */
+    char tokenizer[256]; /* the file that the tokenizer came from */
+    int64_t created;     /* seconds since 1970; 0: not known */
+};
+
+/* field = the text's beginning as far as it fits: white space becomes single spaces, other control characters too, and
+ * what is not UTF-8 becomes U+FFFD. */
+void kv_about_set(char *field, size_t size, const char *text, size_t n);
 
 /* Errors: USAGE; IO; NO_MEMORY; MISMATCH (the folder is a store of a newer format version, named). */
 quire_status kv_store_open(struct kv_store **out, const struct kv_store_options *opts, quire_error *err);
@@ -43,9 +57,12 @@ quire_status kv_store_open(struct kv_store **out, const struct kv_store_options 
 void kv_store_close(struct kv_store *store);
 
 /* Why the last kv_book_open or kv_book_load_residual did not reuse a book that it could have: a sentence that names the
- * book and the damaged file or block. NULL where there is nothing to say. Valid until the next call on the store or one
- * of its books. */
+ * book, and the damaged file or block, or the field in which it is another model's. NULL where there is nothing to say.
+ * Valid until the next call on the store or one of its books. */
 const char *kv_store_notice(const struct kv_store *store);
+
+/* The books that kv_book_open makes or goes on with from now on are described so; `created` is set by the store. */
+void kv_store_describe(struct kv_store *store, const struct kv_about *about);
 
 /* Bytes of one block. */
 size_t kv_block_bytes(const struct kv_geometry *geometry);
@@ -55,6 +72,11 @@ uint64_t kv_disk_bytes(const struct kv_geometry *geometry, uint64_t n_tokens);
 
 /* Free bytes on the file system where books go. */
 quire_status kv_store_free_bytes(const struct kv_store *store, uint64_t *out, quire_error *err);
+
+/* Removes whole books, those used least recently first, until with n_bytes more the store takes at most limit_bytes;
+ * never one that is in use, as open books and their parents are, and never a parent of one that stays. Errors: NO_SPACE
+ * (that does not do: the message has the figures), IO, NO_MEMORY. */
+quire_status kv_store_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, quire_error *err);
 
 /* A book for the text ids[0..n), n > 0, with room for `n` tokens. Where the store holds a beginning of the text it is
  * reused, in the way that leaves the least to compute:
@@ -125,6 +147,11 @@ quire_status kv_book_check_map(const struct kv_book *book, uint32_t layer, quire
  * kv_book_open uses only what lies before it, and says so (kv_store_notice): close the book and open it again. False
  * where there is no damage to be avoided in this way. */
 bool kv_book_condemn(struct kv_book *book);
+
+/* Once the text has been read and committed: the books that kv_book_open found damaged are put back to what of them is
+ * sound, or removed where that is nothing, unless another process uses them. `book` may be a branch of them. *done is a
+ * sentence on what was done, or empty. A book that cannot be mended is left as it is. */
+void kv_book_mend_damaged(struct kv_book *book, quire_error *done);
 
 /* Residency. Prefetch asks the system to bring blocks into the page cache, without waiting for them: those of one head,
  * [first_block, first_block + n_blocks), the newest first, as attention meets them; or all of a layer. How much is

@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
+#include "kv/kv_about.h"
+#include "kv/kv_use.h"
 
 /* A book with nothing open. */
 static struct kv_book *new_book(struct kv_store *store, const struct kv_manifest *manifest, quire_error *err)
@@ -54,7 +57,24 @@ static quire_status open_tokens(struct kv_book *book, const char *folder, int fl
 {
     char path[KV_PATH_SIZE];
     kv_path(path, folder, "tokens");
-    return kv_file_open(&book->tokens_fd, path, flags, NULL, err);
+    quire_status status = kv_file_open(&book->tokens_fd, path, flags, NULL, err);
+    if (status == QUIRE_OK)
+        status = kv_file_share(book->tokens_fd, path, err);
+    if (status == QUIRE_OK)
+        kv_use_note(book->tokens_fd);
+    return status;
+}
+
+/* What people know the book by. One that is gone on with keeps its date; what it was called may have changed. */
+static quire_status write_about(const struct kv_book *book, const char *folder, bool is_new, quire_error *err)
+{
+    struct kv_about about = book->store->about, before = {0};
+    if (!is_new)
+        kv_about_read(&before, folder, NULL);
+    about.created = before.created ? before.created : (int64_t)time(NULL);
+    if (!is_new && about.label[0] == '\0')
+        return QUIRE_OK;
+    return kv_about_write(folder, &about, err);
 }
 
 /* The writer's files, memory and position at the frontier. */
@@ -71,17 +91,6 @@ static quire_status open_for_writing(struct kv_book *book, const char *folder, b
     if (status == QUIRE_OK && book->is_stored)
         status = open_tokens(book, folder, is_new ? O_CREAT | O_EXCL | O_RDWR : O_RDWR, err);
     return status;
-}
-
-/* Stored books get room to grow in place: their files are sparse, so that room costs nothing. */
-static uint64_t capacity(size_t n_tokens, size_t base_tokens, bool is_stored)
-{
-    uint64_t need = (n_tokens - base_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, blocks = KV_CAPACITY_MIN;
-    if (!is_stored)
-        return size_round_up(size_max(need, 1), KV_BLOCK_TOKENS);
-    while (blocks < need)
-        blocks *= 2;
-    return blocks;
 }
 
 quire_status kv_book_make(struct kv_book **out, struct kv_store *store, bool is_stored, size_t n_tokens,
@@ -111,7 +120,10 @@ quire_status kv_book_make(struct kv_book **out, struct kv_store *store, bool is_
         return quire_fail(err, QUIRE_ERR_USAGE, "a KV book of %zu tokens is too large: at most %d", n_tokens,
                           KV_TOKENS_MAX);
     }
-    manifest.capacity_blocks = capacity(n_tokens, origin->base_tokens, is_stored);
+    size_t n_own = n_tokens - origin->base_tokens;
+    manifest.capacity_blocks =
+        is_stored ? kv_capacity_blocks(n_own)
+                  : size_round_up(size_max(1, (n_own + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS), KV_BLOCK_TOKENS);
     book = new_book(store, &manifest, err);
     if (!book) {
         kv_parents_release(&origin->parents);
@@ -125,6 +137,8 @@ quire_status kv_book_make(struct kv_book **out, struct kv_store *store, bool is_
     }
     if (status == QUIRE_OK)
         status = open_for_writing(book, is_stored ? folder : store->temporary_path, true, err);
+    if (status == QUIRE_OK && is_stored)
+        status = write_about(book, folder, true, err);
     if (status != QUIRE_OK) {
         kv_book_close(book);
         return status;
@@ -150,16 +164,28 @@ static quire_status become_writer(struct kv_book *book, const char *folder, quir
     if (now.generation != book->manifest.generation)
         return quire_fail(err, QUIRE_ERR_MISMATCH, "'%s' was gone on with by another process", folder);
     kv_side_remove_leftovers(folder, &now);
-    return open_for_writing(book, folder, false, err);
+    status = open_for_writing(book, folder, false, err);
+    if (status == QUIRE_OK)
+        write_about(book, folder, false, NULL); /* of no use to the reading: no reason to give it up */
+    return status;
 }
 
 static quire_status open_for_reading(struct kv_book *book, const char *folder, quire_error *err)
 {
     const struct kv_manifest *manifest = &book->manifest;
+    struct kv_manifest now;
+    bool is_other;
     book->is_read_only = true;
     quire_status status =
         kv_part_init(&book->own, &book->store->geometry, manifest->id, folder, manifest->base_tokens / KV_BLOCK_TOKENS,
                      manifest->frontier / KV_BLOCK_TOKENS, manifest->capacity_blocks, err);
+    if (status == QUIRE_OK)
+        status = kv_part_share(&book->own, err);
+    /* Before it was shared somebody may have taken its end away, or all of it. */
+    if (status == QUIRE_OK)
+        status = kv_store_manifest(&now, book->store, manifest->id, &is_other, err);
+    if (status == QUIRE_OK && now.generation != manifest->generation)
+        status = quire_fail(err, QUIRE_ERR_MISMATCH, "'%s' was changed by another process", folder);
     return status == QUIRE_OK ? kv_part_map(&book->own, err) : status;
 }
 

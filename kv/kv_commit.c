@@ -83,17 +83,6 @@ static struct kv_manifest next_manifest(const struct kv_book *book)
     return next;
 }
 
-static void clear_flight(struct kv_manifest *next)
-{
-    next->flags &= ~(uint32_t)KV_HAS_FLIGHT;
-    next->flight = (struct kv_flight){0};
-    next->sides[KV_SIDE_FLIGHT] = next->sides[KV_SIDE_RESIDUAL] = (struct kv_side_ref){0};
-    next->n_ids = next->frontier;
-    next->ids_hash = next->frontier_hash;
-    if (next->n_ids < KV_BLOCK_TOKENS)
-        next->first_hash = 0;
-}
-
 /* Removes the side files that `gone` names and `kept` does not. */
 static void remove_sides(const struct kv_book *book, const struct kv_manifest *gone, const struct kv_manifest *kept)
 {
@@ -127,7 +116,7 @@ static quire_status publish(struct kv_book *book, struct kv_manifest *next, quir
 quire_status kv_book_drop_flight(struct kv_book *book, quire_error *err)
 {
     struct kv_manifest next = next_manifest(book);
-    clear_flight(&next);
+    kv_manifest_clear_flight(&next);
     return publish(book, &next, QUIRE_OK, err);
 }
 
@@ -173,7 +162,7 @@ static quire_status commit_files(struct kv_book *book, const int32_t *ids, size_
     next.frontier_hash = kv_chain(seed, ids, n_tokens);
     next.first_hash = n_tokens < KV_BLOCK_TOKENS ? 0 : kv_chain(seed, ids, KV_BLOCK_TOKENS);
     next.sides[KV_SIDE_TAIL] = next.sides[KV_SIDE_LOGITS] = (struct kv_side_ref){0};
-    clear_flight(&next);
+    kv_manifest_clear_flight(&next);
     quire_status status = sync_layers(book, err);
     if (status == QUIRE_OK)
         status = write_tokens(book, ids, n_tokens, err);
@@ -249,7 +238,7 @@ quire_status kv_book_save_flight(struct kv_book *book, const int32_t *ids, size_
     uint64_t seed = book->store->seed;
     size_t n = flight->span_end;
     struct kv_manifest next = next_manifest(book);
-    clear_flight(&next);
+    kv_manifest_clear_flight(&next);
     next.flags |= KV_HAS_FLIGHT;
     next.flight = *flight;
     next.n_ids = n;

@@ -138,7 +138,7 @@ quire_status kv_file_replace(const char *folder, const char *name, const void *d
     int fd = -1;
     bool is_renamed = false;
     kv_path(path, folder, "%s", name);
-    kv_path(temporary, folder, "%s.tmp", name);
+    kv_path(temporary, folder, "%s" KV_TEMPORARY_SUFFIX, name);
     quire_status status = kv_file_open(&fd, temporary, O_CREAT | O_TRUNC | O_WRONLY, NULL, err);
     if (status == QUIRE_OK)
         status = sys_write_all(fd, data, n_bytes, 0, temporary, err);
@@ -175,6 +175,26 @@ quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_erro
     }
     *fd = opened;
     return QUIRE_OK;
+}
+
+quire_status kv_file_share(int fd, const char *path, quire_error *err)
+{
+    int result;
+    do
+        result = sys.flock(fd, LOCK_SH);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? QUIRE_OK : fail_errno(err, "lock", path);
+}
+
+quire_status kv_file_unshare(int fd, const char *path, quire_error *err)
+{
+    int result;
+    do
+        result = sys.flock(fd, LOCK_EX | LOCK_NB);
+    while (result != 0 && errno == EINTR);
+    if (result != 0 && errno == EWOULDBLOCK)
+        return quire_fail(err, QUIRE_ERR_BUSY, "'%s' is in use", path);
+    return result == 0 ? QUIRE_OK : fail_errno(err, "lock", path);
 }
 
 void kv_file_close(int *fd)

@@ -8,6 +8,9 @@
 
 #include "quire/error.h"
 
+/* What kv_file_replace writes before it has its name. */
+#define KV_TEMPORARY_SUFFIX ".tmp"
+
 enum {
     KV_PATH_SIZE = 4096,
     KV_FOLDER_MAX = KV_PATH_SIZE - 64 /* the longest store or spill folder: any file's path below it fits */
@@ -49,6 +52,12 @@ quire_status kv_file_replace(const char *folder, const char *name, const void *d
 /* Opens, makes where missing, and locks against every other opener; the lock ends with the descriptor, and so with the
  * process. Errors: BUSY (unless is_patient: then it waits), IO, NO_SPACE. */
 quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_error *err);
+
+/* A shared lock on an open file, waiting for one that is not (held for moments), and one that is not shared with any
+ * other descriptor. Both end with the descriptor. Errors: IO; the second: BUSY, where others share it: then fd has no
+ * lock at all. */
+quire_status kv_file_share(int fd, const char *path, quire_error *err);
+quire_status kv_file_unshare(int fd, const char *path, quire_error *err);
 
 /* close, for a descriptor that may be -1; sets it to -1. */
 void kv_file_close(int *fd);

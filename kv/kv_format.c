@@ -50,6 +50,14 @@ quire_status kv_layer_file_bytes(uint64_t *layer, uint64_t *summary, const struc
     return QUIRE_OK;
 }
 
+uint64_t kv_capacity_blocks(uint64_t n_tokens)
+{
+    uint64_t need = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, blocks = KV_CAPACITY_MIN;
+    while (blocks < need)
+        blocks *= 2;
+    return blocks;
+}
+
 uint64_t kv_tail_bytes(const struct kv_geometry *geometry)
 {
     return (uint64_t)geometry->n_layers * geometry->n_heads * kv_block_bytes(geometry);
@@ -87,6 +95,17 @@ static uint64_t checksum(const struct kv_manifest *manifest)
     return hash64(manifest, offsetof(struct kv_manifest, checksum));
 }
 
+void kv_manifest_clear_flight(struct kv_manifest *manifest)
+{
+    manifest->flags &= ~(uint32_t)KV_HAS_FLIGHT;
+    manifest->flight = (struct kv_flight){0};
+    manifest->sides[KV_SIDE_FLIGHT] = manifest->sides[KV_SIDE_RESIDUAL] = (struct kv_side_ref){0};
+    manifest->n_ids = manifest->frontier;
+    manifest->ids_hash = manifest->frontier_hash;
+    if (manifest->n_ids < KV_BLOCK_TOKENS)
+        manifest->first_hash = 0;
+}
+
 void kv_manifest_seal(struct kv_manifest *manifest)
 {
     memcpy(manifest->magic, manifest_magic, sizeof manifest_magic);
@@ -113,12 +132,15 @@ static bool sides_fit(const struct kv_manifest *m, const struct kv_geometry *geo
  * checks keep every later size and offset in bounds. */
 static const char *contradiction(const struct kv_manifest *m)
 {
-    struct kv_geometry geometry = {m->n_layers, m->n_heads, m->head_dim, (quire_dtype)m->type};
+    struct kv_geometry geometry = kv_manifest_geometry(m);
     uint64_t layer_bytes, summary_bytes;
     if (m->id == 0 || m->generation == 0)
         return "it has no id or generation";
     if (!memchr(m->identity, '\0', sizeof m->identity))
         return "its identity does not end";
+    for (const char *p = m->identity; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7F)
+            return "its identity has an unprintable byte";
     if (kv_geometry_check(&geometry, NULL) != QUIRE_OK)
         return "its geometry is out of range";
     if (m->capacity_blocks == 0 || m->capacity_blocks > KV_TOKENS_MAX ||

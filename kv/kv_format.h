@@ -7,8 +7,8 @@
 #include "kv/kv.h"
 
 enum {
-    KV_FORMAT_VERSION = 1,
-    KV_IDENTITY_SIZE = 256, /* with its NUL */
+    KV_FORMAT_VERSION = 2,
+    KV_IDENTITY_SIZE = 768, /* with its NUL */
     KV_DEPTH_MAX = 64,      /* books in a chain of parents, the first not counted */
     KV_CAPACITY_MIN = 1024, /* blocks per head and layer that a stored book has room for, at least */
     KV_LAYERS_MAX = 4096,
@@ -61,7 +61,7 @@ struct kv_manifest {
     uint64_t checksum; /* of all before */
 };
 _Static_assert(sizeof(struct kv_flight) == 40, "the flight is part of the manifest");
-_Static_assert(sizeof(struct kv_manifest) == 640, "the manifest has no padding");
+_Static_assert(sizeof(struct kv_manifest) == 1152, "the manifest has no padding");
 
 /* The tokens file: one record for each block of the whole text, the parent's part included. */
 struct kv_token_record {
@@ -89,6 +89,10 @@ size_t kv_row_bytes(const struct kv_geometry *geometry);
  * have. */
 quire_status kv_layer_file_bytes(uint64_t *layer, uint64_t *summary, const struct kv_geometry *geometry,
                                  uint64_t capacity_blocks, quire_error *err);
+/* Blocks per head and layer that the files of a stored book of n tokens have room for: it can grow in place, and since
+ * the files are sparse, that costs nothing. */
+uint64_t kv_capacity_blocks(uint64_t n_tokens);
+
 uint64_t kv_tail_bytes(const struct kv_geometry *geometry);
 
 /* The start of every chain of these books: so books of another identity or geometry share no hash. */
@@ -101,12 +105,20 @@ uint64_t kv_hash_add(uint64_t hash, const void *data, size_t n_bytes);
  * the chain before ids[0], which is the first of a block. */
 uint64_t kv_chain(uint64_t start, const int32_t *ids, size_t n);
 
+/* Takes the span in flight, and its files, out of the manifest. */
+void kv_manifest_clear_flight(struct kv_manifest *manifest);
+
 /* Sets magic, version and checksum. */
 void kv_manifest_seal(struct kv_manifest *manifest);
 
 /* Checks everything that a manifest says about itself (KV-8). name: the file, for the message. Errors: FORMAT;
  * MISMATCH, where it is of another version. */
 quire_status kv_manifest_check(const struct kv_manifest *manifest, size_t n_bytes, const char *name, quire_error *err);
+
+static inline struct kv_geometry kv_manifest_geometry(const struct kv_manifest *manifest)
+{
+    return (struct kv_geometry){manifest->n_layers, manifest->n_heads, manifest->head_dim, (quire_dtype)manifest->type};
+}
 
 /* The manifest belongs to books of this geometry and identity. */
 bool kv_manifest_matches(const struct kv_manifest *manifest, const struct kv_geometry *geometry, const char *identity);

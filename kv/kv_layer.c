@@ -100,14 +100,17 @@ static void stage(struct kv_staging *staging, const struct kv_part *part, const 
     }
 }
 
+struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block)
+{
+    return (struct kv_summary){.checksum = hash64(block, kv_block_bytes(geometry)),
+                               .key_norm_max =
+                                   kv_key_norm_max(block, KV_BLOCK_TOKENS, geometry->head_dim, geometry->type)};
+}
+
 static void summarize(struct kv_staging *staging, const struct kv_part *part, size_t n_blocks)
 {
-    for (size_t i = 0; i < n_blocks; i++) {
-        const unsigned char *block = staging->blocks + i * part->block_bytes;
-        staging->summaries[i] = (struct kv_summary){
-            .checksum = hash64(block, part->block_bytes),
-            .key_norm_max = kv_key_norm_max(block, KV_BLOCK_TOKENS, part->geometry.head_dim, part->geometry.type)};
-    }
+    for (size_t i = 0; i < n_blocks; i++)
+        staging->summaries[i] = kv_summarize(&part->geometry, staging->blocks + i * part->block_bytes);
 }
 
 static quire_status seal_blocks(struct kv_layer *layer, const struct kv_part *part, uint32_t index,

@@ -2,6 +2,7 @@
 #ifndef QUIRE_KV_LAYER_H
 #define QUIRE_KV_LAYER_H
 
+#include "kv/kv_format.h"
 #include "kv/kv_part.h"
 
 struct kv_layer {
@@ -11,6 +12,9 @@ struct kv_layer {
     unsigned char *open; /* [head] block n_tokens / 64, not whole; NULL until needed */
     bool is_dirty;       /* written since the last sync */
 };
+
+/* What a layer's summary file says of a block. */
+struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block);
 
 /* Memory that puts share: blocks on their way to the file. */
 struct kv_staging {

@@ -14,16 +14,42 @@ static bool may_fit(const struct kv_manifest *manifest, const int32_t *ids, size
     return manifest->n_ids < KV_BLOCK_TOKENS || manifest->first_hash == kv_chain(seed, ids, KV_BLOCK_TOKENS);
 }
 
+/* A book that cannot serve, but holds the text from its beginning on: of these the one that is least different, and
+ * then the one that has most of the text, is worth a word. The hash of the first block tells, whatever the identity. */
+static void note_foreign(struct kv_store *store, const struct kv_manifest *manifest, const int32_t *ids, size_t n)
+{
+    struct kv_foreign *best = &store->foreign;
+    struct kv_store view = kv_store_view(store, manifest);
+    if (n < KV_BLOCK_TOKENS || manifest->n_ids < KV_BLOCK_TOKENS || !may_fit(manifest, ids, n, view.seed))
+        return;
+    char folder[KV_PATH_SIZE], path[KV_PATH_SIZE];
+    struct kv_foreign found = {.id = manifest->id};
+    kv_store_book_folder(folder, store, manifest->id);
+    kv_path(path, folder, "tokens");
+    if (kv_tokens_compare(&found.n_common, path, view.seed, manifest->frontier, manifest->frontier_hash, ids, n,
+                          NULL) != QUIRE_OK)
+        return;
+    found.difference = kv_identity_difference(manifest, &store->geometry, store->identity);
+    size_t n_found = found.difference.n_fields, n_best = best->difference.n_fields;
+    bool is_better = best->n_common == 0 || n_found < n_best || (n_found == n_best && found.n_common > best->n_common);
+    if (found.n_common >= KV_BLOCK_TOKENS && is_better)
+        *best = found;
+}
+
 quire_status kv_candidate_load(struct kv_candidate *out, bool *is_fit, struct kv_store *store, uint64_t id,
                                const int32_t *ids, size_t n)
 {
     char folder[KV_PATH_SIZE], path[KV_PATH_SIZE];
     struct kv_candidate candidate = {0};
     const struct kv_manifest *manifest = &candidate.manifest;
-    bool is_other = false;
+    bool is_unborn = false;
     quire_error err = {0};
     *is_fit = false;
-    quire_status status = kv_store_manifest(&candidate.manifest, store, id, &is_other, &err);
+    quire_status status = kv_store_any_manifest(&candidate.manifest, store, id, &is_unborn, &err);
+    if (status == QUIRE_OK && !kv_manifest_matches(manifest, &store->geometry, store->identity)) {
+        note_foreign(store, manifest, ids, n);
+        return QUIRE_OK;
+    }
     if (status == QUIRE_OK && !may_fit(manifest, ids, n, store->seed))
         return QUIRE_OK;
     if (status == QUIRE_OK) {
@@ -49,8 +75,10 @@ quire_status kv_candidate_load(struct kv_candidate *out, bool *is_fit, struct kv
     }
     if (status == QUIRE_ERR_NO_MEMORY)
         return status;
-    if (status != QUIRE_OK && !is_other)
+    if (status != QUIRE_OK && !is_unborn)
         kv_store_set_notice(store, id, &err);
+    if (status == QUIRE_ERR_FORMAT && kv_store_narrow(store, id, UINT64_MAX, &err) != QUIRE_OK)
+        return QUIRE_ERR_NO_MEMORY;
     if (status == QUIRE_OK) {
         *out = candidate;
         *is_fit = true;
@@ -58,42 +86,22 @@ quire_status kv_candidate_load(struct kv_candidate *out, bool *is_fit, struct kv
     return QUIRE_OK;
 }
 
-struct listing {
-    uint64_t *ids;
-    size_t n, capacity;
-    quire_status status;
-    quire_error *err;
-};
-
-static void list_book(void *context, const char *name)
-{
-    struct listing *list = context;
-    uint64_t id = kv_store_book_id(name);
-    if (id == 0 || list->status != QUIRE_OK)
-        return;
-    list->status =
-        mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
-    if (list->status == QUIRE_OK)
-        list->ids[list->n++] = id;
-}
-
 quire_status kv_candidates_load(struct kv_candidates *list, struct kv_store *store, const int32_t *ids, size_t n,
                                 quire_error *err)
 {
-    struct listing books = {.err = err};
-    quire_status status = kv_folder_list(store->books_path, list_book, &books, err);
-    if (status == QUIRE_OK)
-        status = books.status;
-    for (size_t i = 0; i < books.n && status == QUIRE_OK; i++) {
+    uint64_t *books = NULL;
+    size_t n_books = 0;
+    quire_status status = kv_store_list(&books, &n_books, store, err);
+    for (size_t i = 0; i < n_books && status == QUIRE_OK; i++) {
         bool is_fit = false;
         status = mem_reserve((void **)&list->items, &list->capacity, list->n + 1, sizeof *list->items, "books", err);
         if (status == QUIRE_OK)
-            status = kv_candidate_load(&list->items[list->n], &is_fit, store, books.ids[i], ids, n);
+            status = kv_candidate_load(&list->items[list->n], &is_fit, store, books[i], ids, n);
         if (status != QUIRE_OK && err && err->status == QUIRE_OK)
             quire_fail(err, status, "out of memory for a look through the KV store");
         list->n += is_fit;
     }
-    free(books.ids);
+    free(books);
     return status;
 }
 

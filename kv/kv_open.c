@@ -1,5 +1,8 @@
 /* Opening a book for a text: try the best use of what the store holds, and the next best where it turns out that the
  * book is damaged or somebody else's. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "kv/kv_book.h"
 #include "kv/kv_lookup.h"
@@ -45,6 +48,8 @@ static quire_status reconsider(struct kv_candidate *candidate, enum kv_use use, 
         candidate->is_only_parent = true;
         return QUIRE_OK;
     }
+    if (why->status == QUIRE_ERR_FORMAT && kv_store_narrow(store, id, UINT64_MAX, why) != QUIRE_OK)
+        return QUIRE_ERR_NO_MEMORY;
     /* Its writer may have gone on, and have removed what an older manifest names. */
     struct kv_candidate now;
     bool is_fit;
@@ -91,10 +96,27 @@ static quire_status open_best(struct kv_book **out, struct kv_store *store, cons
     }
 }
 
+/* Says which book of another model or type would have helped, where it holds more than the one that is used. */
+static void tell_foreign(struct kv_store *store, size_t n_reused)
+{
+    const struct kv_foreign *foreign = &store->foreign;
+    const struct kv_difference *difference = &foreign->difference;
+    if (foreign->n_common <= n_reused || store->notice.status != QUIRE_OK)
+        return;
+    char others[48] = "";
+    if (difference->n_fields > 1)
+        snprintf(others, sizeof others, " (and %zu more fields differ)", difference->n_fields - 1);
+    quire_fail(&store->notice, QUIRE_ERR_MISMATCH,
+               "KV book %016" PRIx64 " holds %zu tokens of this text, but was read with %s %s, and this run uses %s%s: "
+               "they are read again",
+               foreign->id, foreign->n_common, difference->field, difference->found, difference->wanted, others);
+}
+
 quire_status kv_book_open(struct kv_book **out, struct kv_store *store, const int32_t *ids, size_t n, bool no_reuse,
                           quire_error *err)
 {
     quire_error_clear(&store->notice);
+    store->foreign = (struct kv_foreign){0};
     if (n == 0 || n > KV_TOKENS_MAX)
         return quire_fail(err, QUIRE_ERR_USAGE, "a KV book for %zu tokens: expected 1 to %d", n, KV_TOKENS_MAX);
     if (!store->path || no_reuse)
@@ -104,5 +126,7 @@ quire_status kv_book_open(struct kv_book **out, struct kv_store *store, const in
     if (status == QUIRE_OK)
         status = open_best(out, store, ids, n, &list, err);
     kv_candidates_release(&list);
+    if (status == QUIRE_OK)
+        tell_foreign(store, kv_book_frontier(*out));
     return status;
 }

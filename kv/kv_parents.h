@@ -15,6 +15,9 @@ struct kv_parents {
 quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *store, uint64_t id,
                              uint64_t base_tokens, uint64_t base_hash, quire_error *err);
 
+/* Whether all books above the one of this manifest are there and serve it; opens no blocks. Errors: FORMAT, IO. */
+quire_status kv_parents_check(const struct kv_store *store, const struct kv_manifest *manifest, quire_error *err);
+
 /* What a branch of an open book reads: `own`, that book's part, up to block `end`, and its parents. All is borrowed. */
 quire_status kv_parents_borrow(struct kv_parents *parents, const struct kv_part *own, const struct kv_parents *above,
                                size_t end, quire_error *err);

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "kv/kv_format.h"
+#include "kv/kv_use.h"
 
 enum { CHECK_BYTES = 512 * 1024, PREFETCH_BYTES = 1024 * 1024 };
 
@@ -21,7 +22,8 @@ quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geomet
                              .capacity_blocks = capacity_blocks,
                              .first_block = first_block,
                              .end_block = end_block,
-                             .book_id = book_id};
+                             .book_id = book_id,
+                             .use_fd = -1};
     quire_status status = kv_layer_file_bytes(&part->layer_bytes, &part->summary_bytes, geometry, capacity_blocks, err);
     if (status != QUIRE_OK)
         return status;
@@ -41,9 +43,20 @@ void kv_part_release(struct kv_part *part)
         free(part->layers);
         free(part->check_ends);
         free(part->checked);
+        if (part->block_bytes > 0) /* it was initialised */
+            kv_file_close(&part->use_fd);
         free(part->folder);
     }
-    *part = (struct kv_part){0};
+    *part = (struct kv_part){.use_fd = -1};
+}
+
+quire_status kv_part_share(struct kv_part *part, quire_error *err)
+{
+    bool is_missing;
+    quire_status status = kv_use_share(&part->use_fd, part->folder, &is_missing, err);
+    if (status == QUIRE_OK)
+        kv_use_note(part->use_fd);
+    return status != QUIRE_OK && is_missing ? QUIRE_ERR_FORMAT : status;
 }
 
 void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const char *kind, uint32_t layer)

@@ -23,7 +23,8 @@ struct kv_part {
      * check_end, head by head. */
     size_t *check_ends;    /* [n_layers] */
     atomic_uchar *checked; /* [n_layers][n_heads] nonzero: done, and found sound */
-    bool is_borrowed;      /* folder, layers, check_ends and checked belong to another book's part */
+    int use_fd;            /* of a stored book that is only read: shared while the part is open (KV-11); -1 else */
+    bool is_borrowed;      /* use_fd, folder, layers, check_ends and checked belong to another book's part */
 };
 
 /* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */
@@ -39,6 +40,10 @@ void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const cha
  * or O_RDWR. Errors: IO; FORMAT, naming the file. */
 quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *kind, uint32_t layer, int flags,
                                quire_error *err);
+
+/* Shares the book's lock until the part is released, and notes the use. Errors: IO; FORMAT, where the tokens file is
+ * missing. */
+quire_status kv_part_share(struct kv_part *part, quire_error *err);
 
 /* Maps all layers; every block is to be checked. Errors: IO, FORMAT. */
 quire_status kv_part_map(struct kv_part *part, quire_error *err);

@@ -113,7 +113,8 @@ static void visit_leftover(void *context, const char *name)
 {
     struct leftovers *leftovers = context;
     char path[KV_PATH_SIZE];
-    bool is_left = strcmp(name, "manifest.tmp") == 0;
+    size_t n_suffix = strlen(KV_TEMPORARY_SUFFIX), n_name = strlen(name);
+    bool is_left = n_name > n_suffix && strcmp(name + n_name - n_suffix, KV_TEMPORARY_SUFFIX) == 0;
     for (int i = 0; i < KV_SIDE_COUNT; i++) {
         size_t n = strlen(names[i]);
         if (strncmp(name, names[i], n) == 0 && name[n] == '.')

@@ -34,8 +34,8 @@ void kv_side_close(struct kv_side_file *file);
 /* The file that ref names is no longer needed. */
 void kv_side_remove(const char *folder, enum kv_side kind, const struct kv_side_ref *ref);
 
-/* What an interrupted writer left: side files that the manifest does not name, and a half-written manifest. Without the
- * writer's lock they may also be those of a commit under way. */
+/* What an interrupted writer left: side files that the manifest does not name, and half-written replacements of
+ * manifest or about. Without the writer's lock they may also be those of a commit under way. */
 bool kv_side_has_leftovers(const char *folder, const struct kv_manifest *manifest);
 void kv_side_remove_leftovers(const char *folder, const struct kv_manifest *manifest);
 

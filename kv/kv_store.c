@@ -27,9 +27,8 @@ uint64_t kv_store_book_id(const char *name)
     return strtoull(name, NULL, 16);
 }
 
-/* The manifest of a book of any identity. */
-static quire_status read_manifest(struct kv_manifest *out, const struct kv_store *store, uint64_t id, bool *is_missing,
-                                  quire_error *err)
+quire_status kv_store_any_manifest(struct kv_manifest *out, const struct kv_store *store, uint64_t id, bool *is_missing,
+                                   quire_error *err)
 {
     char folder[KV_PATH_SIZE], path[KV_PATH_SIZE];
     struct kv_manifest manifest = {0};
@@ -58,7 +57,7 @@ quire_status kv_store_manifest(struct kv_manifest *out, const struct kv_store *s
                                quire_error *err)
 {
     struct kv_manifest manifest;
-    quire_status status = read_manifest(&manifest, store, id, is_other, err);
+    quire_status status = kv_store_any_manifest(&manifest, store, id, is_other, err);
     if (status != QUIRE_OK)
         return status;
     *is_other = !kv_manifest_matches(&manifest, &store->geometry, store->identity);
@@ -85,14 +84,19 @@ quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *sto
     quire_status status = lock_store(&store_lock, store, err);
     if (status != QUIRE_OK)
         return status;
-    if (getrandom(&random, sizeof random, 0) != sizeof random || random == 0) {
+    if (*id != 0) {
+        random = *id;
+    } else if (getrandom(&random, sizeof random, 0) != sizeof random || random == 0) {
         status = quire_fail(err, QUIRE_ERR_IO, "cannot name a new book: the system gives no random number");
         goto out;
     }
     kv_store_book_folder(folder, store, random);
     if (sys.mkdir(folder, 0700) != 0) {
-        status = quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
-                            "cannot make folder '%s': %s", folder, strerror(errno));
+        quire_status reason = errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO;
+        if (errno == EEXIST && *id != 0)
+            status = quire_fail(err, QUIRE_ERR_BUSY, "the store has a book %016" PRIx64 " already", *id);
+        else
+            status = quire_fail(err, reason, "cannot make folder '%s': %s", folder, strerror(errno));
         goto out;
     }
     kv_path(lock_path, folder, "lock");
@@ -141,6 +145,11 @@ const struct kv_narrowed *kv_store_narrowed(const struct kv_store *store, uint64
     return NULL;
 }
 
+void kv_store_describe(struct kv_store *store, const struct kv_about *about)
+{
+    store->about = *about;
+}
+
 const char *kv_store_notice(const struct kv_store *store)
 {
     return store->notice.status == QUIRE_OK ? NULL : store->notice.message;
@@ -162,17 +171,31 @@ static void sweep_book(void *context, const char *name)
         sys.unlink(folder);
     if (id == 0)
         return;
-    quire_status status = read_manifest(&manifest, store, id, &is_unborn, NULL);
+    quire_status status = kv_store_any_manifest(&manifest, store, id, &is_unborn, NULL);
     if (status == QUIRE_OK ? !kv_side_has_leftovers(folder, &manifest) : !is_unborn)
         return;
     kv_path(path, folder, "lock");
     if (kv_file_lock(&lock, path, false, NULL) != QUIRE_OK)
         return;
-    status = read_manifest(&manifest, store, id, &is_unborn, NULL);
+    status = kv_store_any_manifest(&manifest, store, id, &is_unborn, NULL);
     if (status == QUIRE_OK)
         kv_side_remove_leftovers(folder, &manifest);
     else if (is_unborn)
         kv_folder_remove(folder);
+    kv_file_close(&lock);
+}
+
+/* Under the store's lock: without it a book that is just being made looks like a leftover. */
+static void sweep(const struct kv_store *store)
+{
+    kv_folder_list(store->books_path, sweep_book, (void *)(uintptr_t)store, NULL);
+}
+
+void kv_store_sweep(const struct kv_store *store)
+{
+    int lock = -1;
+    if (lock_store(&lock, store, NULL) == QUIRE_OK)
+        sweep(store);
     kv_file_close(&lock);
 }
 
@@ -221,9 +244,17 @@ static quire_status prepare_folders(struct kv_store *store, quire_error *err)
         status = check_store_file(store, err);
     }
     if (status == QUIRE_OK && lock >= 0)
-        kv_folder_list(store->books_path, sweep_book, store, NULL);
+        sweep(store);
     kv_file_close(&lock);
     return status;
+}
+
+static quire_status check_path(const char *path, quire_error *err)
+{
+    if (*path == '\0' || strlen(path) > KV_FOLDER_MAX - sizeof "/books")
+        return quire_fail(err, QUIRE_ERR_USAGE, "the KV store's folder must have 1 to %zu bytes, found %zu",
+                          KV_FOLDER_MAX - sizeof "/books", strlen(path));
+    return QUIRE_OK;
 }
 
 static quire_status check_options(const struct kv_store_options *opts, const char *spill, quire_error *err)
@@ -236,14 +267,84 @@ static quire_status check_options(const struct kv_store_options *opts, const cha
         if ((unsigned char)*p < 0x20 || *p == 0x7F)
             return quire_fail(err, QUIRE_ERR_USAGE, "the identity of a KV store's books has an unprintable byte 0x%02x",
                               (unsigned char)*p);
-    if (opts->path && (*opts->path == '\0' || strlen(opts->path) > KV_FOLDER_MAX - sizeof "/books"))
-        return quire_fail(err, QUIRE_ERR_USAGE, "the KV store's folder must have 1 to %zu bytes, found %zu",
-                          KV_FOLDER_MAX - sizeof "/books", strlen(opts->path));
+    if (opts->path && check_path(opts->path, err) != QUIRE_OK)
+        return QUIRE_ERR_USAGE;
     if (strlen(spill) > KV_FOLDER_MAX)
         return quire_fail(err, QUIRE_ERR_USAGE,
                           "the folder for temporary files has a name of %zu bytes, at most %d work", strlen(spill),
                           KV_FOLDER_MAX);
     return kv_geometry_check(&opts->geometry, err);
+}
+
+static quire_status set_paths(struct kv_store *store, const char *path, quire_error *err)
+{
+    char books[KV_PATH_SIZE];
+    kv_path(books, path, "books");
+    store->path = mem_strdup(path, err);
+    store->books_path = mem_strdup(books, err);
+    return store->path && store->books_path ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+}
+
+quire_status kv_store_open_folder(struct kv_store **out, const char *path, quire_error *err)
+{
+    quire_status status = check_path(path, err);
+    if (status != QUIRE_OK)
+        return status;
+    struct kv_store *store = mem_calloc(1, sizeof *store, "a KV store", err);
+    if (!store)
+        return QUIRE_ERR_NO_MEMORY;
+    status = set_paths(store, path, err);
+    if (status == QUIRE_OK)
+        status = check_store_file(store, err);
+    if (status != QUIRE_OK) {
+        kv_store_close(store);
+        return status;
+    }
+    *out = store;
+    return QUIRE_OK;
+}
+
+struct kv_store kv_store_view(const struct kv_store *store, const struct kv_manifest *manifest)
+{
+    struct kv_store view = *store;
+    view.geometry = kv_manifest_geometry(manifest);
+    memcpy(view.identity, manifest->identity, sizeof view.identity);
+    view.seed = kv_identity_hash(&view.geometry, view.identity);
+    return view;
+}
+
+struct listing {
+    uint64_t *ids;
+    size_t n, capacity;
+    quire_status status;
+    quire_error *err;
+};
+
+static void list_book(void *context, const char *name)
+{
+    struct listing *list = context;
+    uint64_t id = kv_store_book_id(name);
+    if (id == 0 || list->status != QUIRE_OK)
+        return;
+    list->status =
+        mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
+    if (list->status == QUIRE_OK)
+        list->ids[list->n++] = id;
+}
+
+quire_status kv_store_list(uint64_t **ids, size_t *n, const struct kv_store *store, quire_error *err)
+{
+    struct listing books = {.err = err};
+    quire_status status = kv_folder_list(store->books_path, list_book, &books, err);
+    if (status == QUIRE_OK)
+        status = books.status;
+    if (status != QUIRE_OK) {
+        free(books.ids);
+        return status;
+    }
+    *ids = books.ids;
+    *n = books.n;
+    return QUIRE_OK;
 }
 
 quire_status kv_store_open(struct kv_store **out, const struct kv_store_options *opts, quire_error *err)
@@ -261,11 +362,9 @@ quire_status kv_store_open(struct kv_store **out, const struct kv_store_options 
     snprintf(store->identity, sizeof store->identity, "%s", opts->identity);
     store->seed = kv_identity_hash(&store->geometry, store->identity);
     if (opts->path) {
-        char books[KV_PATH_SIZE];
-        kv_path(books, opts->path, "books");
-        store->path = mem_strdup(opts->path, err);
-        store->books_path = mem_strdup(books, err);
-        status = store->path && store->books_path ? prepare_folders(store, err) : QUIRE_ERR_NO_MEMORY;
+        status = set_paths(store, opts->path, err);
+        if (status == QUIRE_OK)
+            status = prepare_folders(store, err);
     }
     if (status == QUIRE_OK) {
         /* Branches of a store that may only be read go where those without a store go. */

@@ -3,7 +3,14 @@
 #define QUIRE_KV_STORE_H
 
 #include "kv/kv_file.h"
-#include "kv/kv_format.h"
+#include "kv/kv_identity.h"
+
+/* The book of another identity or geometry that holds most of a text, from its first block on; n_common 0: none. */
+struct kv_foreign {
+    uint64_t id;
+    size_t n_common;
+    struct kv_difference difference;
+};
 
 struct kv_store {
     struct kv_geometry geometry;
@@ -13,14 +20,16 @@ struct kv_store {
     char *books_path;     /* path/books */
     char *temporary_path; /* where temporary books go */
     quire_error notice;
+    struct kv_foreign foreign;    /* of the last kv_book_open */
+    struct kv_about about;        /* of the books that are made or gone on with */
     struct kv_narrowed *narrowed; /* [n_narrowed] */
     size_t n_narrowed, narrowed_capacity;
 };
 
-/* A book with a damaged block, of which this handle of the store uses only what lies before it. */
+/* A damaged book, of which this handle of the store uses only what lies before the damage. */
 struct kv_narrowed {
     uint64_t id;
-    uint64_t n_sound; /* tokens */
+    uint64_t n_sound; /* tokens whose blocks are sound; UINT64_MAX: no block, another file is damaged */
     quire_error why;
 };
 
@@ -30,14 +39,33 @@ void kv_store_book_folder(char path[KV_PATH_SIZE], const struct kv_store *store,
 /* "0123456789abcdef" to a book's id; 0 where the name is no book's. */
 uint64_t kv_store_book_id(const char *name);
 
+/* Opens the folder of a store that is there, for its owner: no geometry, no sweep, and books only through
+ * kv_store_view. Errors: IO, FORMAT, MISMATCH (version), USAGE, NO_MEMORY. */
+quire_status kv_store_open_folder(struct kv_store **out, const char *path, quire_error *err);
+
+/* The store as the book of this manifest sees it; borrows from `store`, which outlives it. */
+struct kv_store kv_store_view(const struct kv_store *store, const struct kv_manifest *manifest);
+
+/* The ids of all books, in no order; *ids is malloc'ed. Errors: IO, NO_MEMORY. */
+quire_status kv_store_list(uint64_t **ids, size_t *n, const struct kv_store *store, quire_error *err);
+
+/* Reads and checks the manifest of a book of any identity. *is_missing (may be NULL): there is none. Errors: FORMAT,
+ * MISMATCH (version), IO. */
+quire_status kv_store_any_manifest(struct kv_manifest *out, const struct kv_store *store, uint64_t id, bool *is_missing,
+                                   quire_error *err);
+
 /* Reads and checks a book's manifest, which must be of this store's geometry and identity. *is_other tells that the
  * book is sound and of another, or has no manifest: then the failure is none to speak of. Errors: FORMAT, MISMATCH, IO.
  */
 quire_status kv_store_manifest(struct kv_manifest *out, const struct kv_store *store, uint64_t id, bool *is_other,
                                quire_error *err);
 
-/* A new book's folder with a new id, locked by *lock_fd. Errors: IO, NO_SPACE. */
+/* A new book's folder with id *id, or with a new one where that is 0, locked by *lock_fd. Errors: IO, NO_SPACE,
+ * BUSY (the id is taken). */
 quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *store, quire_error *err);
+
+/* Takes away what writers that were killed left behind. */
+void kv_store_sweep(const struct kv_store *store);
 
 /* From now on only tokens [0, n_sound) of the book serve, at most. Errors: NO_MEMORY. */
 quire_status kv_store_narrow(struct kv_store *store, uint64_t id, uint64_t n_sound, const quire_error *why);

@@ -93,6 +93,52 @@ out:
     return status;
 }
 
+quire_status kv_tokens_check(size_t *n_sound, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
+                             quire_error *err)
+{
+    struct sys_map map;
+    uint64_t chain = seed;
+    *n_sound = 0;
+    if (!sys_exists(path))
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is missing", path);
+    quire_status status = sys_map_file(&map, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    size_t n_there = map.n_bytes / sizeof(struct kv_token_record) * KV_BLOCK_TOKENS, n = 0;
+    for (size_t n_block; n < size_min(n_stored, n_there); n += n_block) {
+        const struct kv_token_record *record = (const void *)(map.data + n / KV_BLOCK_TOKENS * sizeof *record);
+        n_block = size_min(n_stored - n, KV_BLOCK_TOKENS);
+        chain = kv_chain(chain, record->ids, n_block);
+        if (chain != (n_block == KV_BLOCK_TOKENS ? record->hash : hash))
+            break;
+    }
+    status = sys_map_check(&map, path, err);
+    sys_unmap(&map);
+    if (status != QUIRE_OK)
+        return status;
+    /* Records that agree with each other and not with the manifest are another text's. */
+    if (n == n_stored && chain != hash)
+        n = 0;
+    *n_sound = n;
+    if (n < n_stored)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is damaged or cut short: of %zu tokens the first %zu are sound",
+                          path, n_stored, n);
+    return QUIRE_OK;
+}
+
+quire_status kv_tokens_chain(uint64_t *hash, const char *path, uint64_t seed, size_t n, quire_error *err)
+{
+    struct kv_token_record *records;
+    quire_status status = read_records(&records, path, (n + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, err);
+    if (status != QUIRE_OK)
+        return status;
+    size_t n_blocks = n / KV_BLOCK_TOKENS, n_rest = n % KV_BLOCK_TOKENS;
+    uint64_t chain = n_blocks > 0 ? records[n_blocks - 1].hash : seed;
+    *hash = n_rest > 0 ? kv_chain(chain, records[n_blocks].ids, n_rest) : chain;
+    free(records);
+    return QUIRE_OK;
+}
+
 quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err)
 {
     struct kv_token_record *records;

@@ -14,6 +14,15 @@ quire_status kv_tokens_write(int fd, const char *path, uint64_t seed, const int3
 quire_status kv_tokens_compare(size_t *n_common, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
                                const int32_t *ids, size_t n, quire_error *err);
 
+/* Of the first n_stored ids, how many from the beginning on the chain vouches for: all, or whole blocks. *n_sound is
+ * set also on FORMAT, where it is not all of them: `err` then names the place. `hash` is expected after all. Errors:
+ * FORMAT (damaged, cut short, missing), IO. */
+quire_status kv_tokens_check(size_t *n_sound, const char *path, uint64_t seed, size_t n_stored, uint64_t hash,
+                             quire_error *err);
+
+/* The chain after n tokens, of which all were found sound. Errors: FORMAT, IO. */
+quire_status kv_tokens_chain(uint64_t *hash, const char *path, uint64_t seed, size_t n, quire_error *err);
+
 /* The chain after the first n_blocks blocks of the file is `hash`. Errors: as above. */
 quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err);
 

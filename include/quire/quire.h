@@ -10,6 +10,7 @@
 #include "reader.h"
 #include "sampler.h"
 #include "stop.h"
+#include "store.h"
 #include "tokenizer.h"
 
 #define QUIRE_VERSION_MAJOR 0

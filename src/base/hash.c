@@ -38,6 +38,11 @@ void hash_finish_hex(hash_state *state, char hex[HASH_HEX_SIZE])
     snprintf(hex, HASH_HEX_SIZE, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
 }
 
+uint64_t hash_finish64(hash_state *state)
+{
+    return XXH3_64bits_digest((const XXH3_state_t *)state);
+}
+
 void hash_close(hash_state *state)
 {
     XXH3_freeState((XXH3_state_t *)state);

@@ -10,12 +10,13 @@
 uint64_t hash64(const void *data, size_t n);
 uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed);
 
-/* A running 128-bit hash. */
+/* A running hash, of 128 bits or, seedless, of 64. */
 typedef struct hash_state hash_state;
 hash_state *hash_open(void); /* NULL: no memory */
 void hash_add(hash_state *state, const void *data, size_t n);
 void hash_add_text(hash_state *state, const char *text); /* the NUL included, so that "ab","c" differs from "a","bc" */
 void hash_finish_hex(hash_state *state, char hex[HASH_HEX_SIZE]); /* state stays usable */
+uint64_t hash_finish64(hash_state *state);                        /* hash64 of all that was added */
 void hash_close(hash_state *state);
 
 #endif

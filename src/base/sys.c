@@ -33,9 +33,9 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
 #define REAL_CALLS                                                                                                     \
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
-        .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync, .fdatasync = fdatasync, .flock = flock,        \
-        .rename = rename, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .fdopendir = fdopendir,                    \
-        .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,                           \
+        .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync,          \
+        .fdatasync = fdatasync, .flock = flock, .rename = rename, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir,    \
+        .fdopendir = fdopendir, .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,   \
         .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit, .uring_wait = real_uring_wait,   \
     }
 

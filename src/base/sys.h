@@ -26,6 +26,8 @@ struct sys_calls {
     ssize_t (*pread)(int fd, void *buffer, size_t n, off_t offset);
     ssize_t (*pwrite)(int fd, const void *buffer, size_t n, off_t offset);
     int (*fstat)(int fd, struct stat *st);
+    int (*lstat)(const char *path, struct stat *st);
+    int (*futimens)(int fd, const struct timespec times[2]);
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, int mode, off_t offset, off_t n);
     int (*fsync)(int fd);

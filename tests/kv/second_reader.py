@@ -43,13 +43,13 @@ def chains(data, start, n_ids, xxh3):
 
 def read_book(folder, xxh3):
     m = (folder / "manifest").read_bytes()
-    expect(len(m) == 640 and m[:8] == b"QUIREKVM", "size or magic of the manifest")
-    expect(struct.unpack_from("<Q", m, 632)[0] == xxh3(m[:632]), "checksum of the manifest")
+    expect(len(m) == 1152 and m[:8] == b"QUIREKVM", "size or magic of the manifest")
+    expect(struct.unpack_from("<Q", m, 1144)[0] == xxh3(m[:1144]), "checksum of the manifest")
     version, _, book, _ = struct.unpack_from("<IIQQ", m, 8)
     layers, heads, dim, kind = struct.unpack_from("<4I", m, 32)
     capacity, _, base, base_hash, frontier, frontier_hash, n_ids, ids_hash, _ = struct.unpack_from("<9Q", m, 48)
-    identity = m[264:520].split(b"\0")[0]
-    expect(version == 1 and f"{book:016x}" == folder.name, "version or id")
+    identity = m[264:1032].split(b"\0")[0]
+    expect(version == 2 and f"{book:016x}" == folder.name, "version or id")
 
     tokens = (folder / "tokens").read_bytes()
     start = xxh3(identity, xxh3(m[32:48]))
@@ -96,7 +96,7 @@ def main():
         sys.exit(__doc__)
     xxh3 = load_hash()
     store = pathlib.Path(sys.argv[1])
-    expect((store / "store").read_text(encoding="ascii") == "quire kv store\nformat 1\n", "the version file")
+    expect((store / "store").read_text(encoding="ascii") == "quire kv store\nformat 2\n", "the version file")
     books = [path for path in sorted((store / "books").iterdir()) if (path / "manifest").exists()]
     expect(books, "no books")
     for book in books:

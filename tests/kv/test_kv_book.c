@@ -110,7 +110,7 @@ static void options_are_checked(void)
     CHECK_REFUSED(geometry.head_dim, 0, "0 channels");
     CHECK_REFUSED(geometry.type, QUIRE_DTYPE_Q8_0, "f32, f16 or bf16");
     CHECK_REFUSED(identity, NULL, "identity");
-    CHECK_REFUSED(identity, long_text, "255");
+    CHECK_REFUSED(identity, long_text, "767");
     CHECK_REFUSED(identity, "a\nb", "unprintable");
     CHECK_REFUSED(path, long_text, "folder");
     CHECK_REFUSED(path, "", "folder");

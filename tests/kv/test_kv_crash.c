@@ -96,9 +96,9 @@ static void killed_at_every_call(void) /* KV-5 */
         CHECK(kv_test_holds(book, &f.geometry, f.other, LIFE_END));
         kv_book_close(book);
         kv_store_close(store);
-        /* Two books, and nothing that a manifest does not name: store, lock, books; per book manifest, tokens, lock,
-         * two files a layer, tail, logits. */
-        CHECK_EQ_INT(kv_test_count_files(f.folder), 3 + 2 * (1 + 3 + 2 * f.geometry.n_layers + 2));
+        /* Two books, and nothing that a manifest does not name: store, lock, books; per book manifest, tokens, about,
+         * lock, two files a layer, tail, logits. */
+        CHECK_EQ_INT(kv_test_count_files(f.folder), 3 + 2 * (1 + 4 + 2 * f.geometry.n_layers + 2));
         if (test_n_failed_checks)
             fprintf(stderr, "killed at call %ld\n", nth);
         kv_test_end(f.folder);

@@ -63,8 +63,8 @@ static size_t n_sides(const struct fixture *f)
 {
     char book[KV_PATH_SIZE];
     kv_test_only_book(book, f->folder);
-    /* manifest, tokens, lock, and two files for each layer */
-    return kv_test_count_files(book) - 3 - 2 * f->geometry.n_layers;
+    /* manifest, tokens, about, lock, and two files for each layer */
+    return kv_test_count_files(book) - 4 - 2 * f->geometry.n_layers;
 }
 
 static void a_flight_is_gone_on_with(void)

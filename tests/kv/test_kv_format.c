@@ -196,8 +196,8 @@ static void disk_bytes_count_what_is_written(void)
 {
     struct kv_geometry geometry = {32, 32, 128, QUIRE_DTYPE_BF16};
     CHECK_EQ_INT(kv_block_bytes(&geometry), 32768);
-    CHECK_EQ_INT(kv_disk_bytes(&geometry, 64), 32ll * 32 * (32768 + 16) + 264 + 640);
-    CHECK_EQ_INT(kv_disk_bytes(&geometry, 65), 2 * 32ll * 32 * (32768 + 16) + 2 * 264 + 640);
+    CHECK_EQ_INT(kv_disk_bytes(&geometry, 64), 32ll * 32 * (32768 + 16) + 264 + 1152);
+    CHECK_EQ_INT(kv_disk_bytes(&geometry, 65), 2 * 32ll * 32 * (32768 + 16) + 2 * 264 + 1152);
     /* The Great Gatsby through a 7B model: 35 GiB. */
     CHECK_NEAR((double)kv_disk_bytes(&geometry, 71899) / (1u << 30), 35.1, 0.1);
 }

@@ -11,6 +11,7 @@ struct fixture {
     struct kv_geometry geometry;
     struct kv_store *store;
     int32_t *text[2];
+    const char *difference; /* that the next reading tells of; NULL: it says nothing */
 };
 
 static void set_up(struct fixture *f, size_t n, size_t common)
@@ -45,7 +46,12 @@ static void read_and_check(struct fixture *f, int which, size_t n, size_t expect
     CHECK_OK(kv_book_verify(book, &err));
     if (expected_frontier == n)
         CHECK_EQ_INT(kv_book_n_written(book), 0);
-    CHECK(kv_store_notice(f->store) == NULL);
+    const char *notice = kv_store_notice(f->store);
+    CHECK((notice != NULL) == (f->difference != NULL));
+    if (notice && f->difference && !strstr(notice, f->difference)) {
+        fprintf(stderr, "notice: %s\nexpected: %s\n", notice, f->difference);
+        CHECK(false);
+    }
     kv_book_close(book);
 }
 
@@ -208,8 +214,12 @@ static void chains_of_parents_have_an_end(void)
     tear_down(&f);
 }
 
-static void other_identities_and_geometries_are_invisible(void) /* KV-3 */
+/* A book of another identity or geometry is not used, and the first reading says in what it differs. */
+static void other_identities_and_geometries_are_refused(void) /* KV-3 */
 {
+    static const char *const differences[] = {
+        "n_layers 2, and this run uses 3:", "n_heads 3, and this run uses 2:", "head_dim 20, and this run uses 21:",
+        "kv_type bf16, and this run uses f16:"};
     struct fixture f;
     quire_error err = {0};
     set_up(&f, 200, 0);
@@ -223,12 +233,20 @@ static void other_identities_and_geometries_are_invisible(void) /* KV-3 */
         kv_store_close(f.store);
         f.geometry = geometries[i];
         f.store = kv_test_store(f.folder, &f.geometry);
+        f.difference = differences[i];
         read_and_check(&f, 0, 200, 0);
+        f.difference = NULL;
         read_and_check(&f, 0, 200, 200);
     }
     kv_store_close(f.store);
-    struct kv_store_options options = {.path = f.folder, .geometry = f.geometry, .identity = "another model"};
+    struct kv_store_options options = {.path = f.folder, .geometry = f.geometry, .identity = "weights 0123 path x"};
     REQUIRE_OK(kv_store_open(&f.store, &options, &err));
+    f.difference = "weights none, and this run uses 0123 (and 3 more fields differ):";
+    read_and_check(&f, 0, 200, 0);
+    kv_store_close(f.store);
+    options.identity = "weights 0123 path y";
+    REQUIRE_OK(kv_store_open(&f.store, &options, &err));
+    f.difference = "path x, and this run uses y:";
     read_and_check(&f, 0, 200, 0);
     tear_down(&f);
 }
@@ -356,10 +374,10 @@ static void a_store_knows_its_version(void)
     struct kv_store_options options = {.path = f.folder, .geometry = f.geometry, .identity = "x"};
     kv_path(path, f.folder, "store");
     FILE *file = fopen(path, "w");
-    fputs("quire kv store\nformat 2\n", file);
+    fputs("quire kv store\nformat 3\n", file);
     fclose(file);
     CHECK_EQ_INT(kv_store_open(&store, &options, &err), QUIRE_ERR_MISMATCH);
-    CHECK_MESSAGE(err, "has format version 2, this build reads version 1");
+    CHECK_MESSAGE(err, "has format version 3, this build reads version 2");
     quire_error_clear(&err);
     file = fopen(path, "w");
     fputs("a shopping list", file);
@@ -379,7 +397,7 @@ static const struct test tests[] = {
     {"uncommitted_tokens_are_not_kept", uncommitted_tokens_are_not_kept},
     {"a_book_without_room_becomes_a_parent", a_book_without_room_becomes_a_parent},
     {"chains_of_parents_have_an_end", chains_of_parents_have_an_end},
-    {"other_identities_and_geometries_are_invisible", other_identities_and_geometries_are_invisible},
+    {"other_identities_and_geometries_are_refused", other_identities_and_geometries_are_refused},
     {"two_writers_get_a_book_each", two_writers_get_a_book_each},
     {"processes_read_along_with_the_writer", processes_read_along_with_the_writer},
     {"a_read_only_book_stays_as_it_is", a_read_only_book_stays_as_it_is},

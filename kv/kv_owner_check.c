@@ -1,0 +1,254 @@
+/* Looking for damage, and what follows from it: verify, repair, gc, rm, evict. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sys.h"
+#include "kv/kv_mend.h"
+#include "kv/kv_owner.h"
+#include "kv/kv_remove.h"
+
+/* The books that work on `id` is about, those above it first: it and its parents, or with 0 all. The rest leaves the
+ * shelf. Errors: MISMATCH. */
+static quire_status pick(struct kv_shelf *shelf, const quire_store *store, uint64_t id, quire_error *err)
+{
+    if (id == 0)
+        return QUIRE_OK;
+    if (!kv_shelf_find(shelf, id))
+        return owner_no_such_book(store, id, err);
+    size_t n = shelf->n;
+    struct kv_shelf_book *kept = mem_calloc(n, sizeof *kept, "a list of books", err);
+    if (!kept)
+        return QUIRE_ERR_NO_MEMORY;
+    /* From the book upwards; the depth bounds a chain that goes in a circle. */
+    size_t n_kept = 0;
+    for (const struct kv_shelf_book *book = kv_shelf_find(shelf, id); book && n_kept < n;
+         book = book->manifest.parent_id ? kv_shelf_find(shelf, book->manifest.parent_id) : NULL)
+        kept[n - ++n_kept] = *book;
+    memmove(kept, kept + n - n_kept, n_kept * sizeof *kept);
+    free(shelf->books);
+    shelf->books = kept;
+    shelf->n = n_kept;
+    return QUIRE_OK;
+}
+
+static quire_status load(struct kv_shelf *shelf, struct owner_work *work, const quire_store *store, uint64_t id,
+                         const quire_store_watch *watch, quire_error *err)
+{
+    *work = (struct owner_work){.watch = watch};
+    quire_status status = kv_shelf_load(shelf, store->store, err);
+    if (status == QUIRE_OK) {
+        status = pick(shelf, store, id, err);
+        if (status != QUIRE_OK)
+            kv_shelf_release(shelf);
+    }
+    for (size_t i = 0; status == QUIRE_OK && i < shelf->n; i++)
+        if (shelf->books[i].status == QUIRE_OK)
+            work->progress.n_bytes_total += kv_scan_bytes(&shelf->books[i].manifest);
+    return status;
+}
+
+/* --- verify ------------------------------------------------------------------------------------------------------ */
+
+/* One look at a book. A writer that goes on meanwhile replaces files under a reader's eyes: what is found is told only
+ * where the manifest is still the one that was looked at. */
+struct look {
+    struct owner_work *work;
+    const struct kv_store *store;
+    const struct kv_manifest *manifest;
+    bool is_outdated;
+    size_t n_damaged;
+};
+
+static void look_damage(void *user, const struct kv_damage *damage)
+{
+    struct look *look = user;
+    struct kv_manifest now;
+    bool is_missing;
+    quire_status status = kv_store_any_manifest(&now, look->store, damage->book_id, &is_missing, NULL);
+    if (is_missing || (status == QUIRE_OK && now.generation != look->manifest->generation))
+        look->is_outdated = true;
+    if (look->is_outdated)
+        return;
+    look->n_damaged++;
+    owner_damage(look->work, damage);
+}
+
+static int look_progress(void *user, uint64_t n_bytes)
+{
+    struct look *look = user;
+    return owner_progress(look->work, n_bytes);
+}
+
+static quire_status verify_book(struct owner_work *work, const struct kv_store *store, const struct kv_shelf_book *book,
+                                size_t *n_damaged, quire_error *err)
+{
+    struct kv_manifest manifest = book->manifest;
+    char folder[KV_PATH_SIZE];
+    int use_fd = -1;
+    bool is_missing = false;
+    quire_status status = QUIRE_OK;
+    if (book->status != QUIRE_OK) {
+        owner_damage(work, &(struct kv_damage){book->id, -1, -1, -1, book->problem});
+        ++*n_damaged;
+        return QUIRE_OK;
+    }
+    kv_store_book_folder(folder, store, book->id);
+    kv_use_share(&use_fd, folder, NULL, NULL); /* so that it stays; where that fails, what follows says why */
+    for (int round = 0; round < 100; round++) {
+        struct kv_store view = kv_store_view(store, &manifest);
+        struct kv_soundness soundness;
+        struct look look = {.work = work, .store = store, .manifest = &manifest};
+        status =
+            kv_scan(&soundness, &view, &manifest, true, &(struct kv_watch){look_damage, look_progress, &look}, err);
+        *n_damaged += look.n_damaged;
+        if (status != QUIRE_OK || !look.is_outdated)
+            break;
+        if (kv_store_any_manifest(&manifest, store, book->id, &is_missing, NULL) != QUIRE_OK)
+            break; /* it was removed meanwhile */
+    }
+    kv_file_close(&use_fd);
+    return status;
+}
+
+quire_status quire_store_verify(quire_store *store, uint64_t id, const quire_store_watch *watch, size_t *n_damaged,
+                                quire_error *err)
+{
+    struct owner_work work;
+    struct kv_shelf shelf;
+    size_t n = 0;
+    quire_status status = load(&shelf, &work, store, id, watch, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t i = 0; i < shelf.n && status == QUIRE_OK; i++)
+        status = verify_book(&work, store->store, &shelf.books[i], &n, err);
+    kv_shelf_release(&shelf);
+    *n_damaged = n;
+    return status;
+}
+
+/* --- repair ------------------------------------------------------------------------------------------------------ */
+
+/* A book that is in use cannot be told from a sound one without a look; only a damaged one is worth a refusal. */
+static quire_status repair_book(struct owner_work *work, const struct kv_store *store, const struct kv_shelf_book *book,
+                                size_t *n_repaired, quire_error *busy, quire_error *err)
+{
+    struct kv_mend_options options = {.own_share = -1, .with_blocks = true, .n_sound = UINT64_MAX};
+    struct kv_watch watch = {owner_damage, owner_progress, work};
+    struct kv_mending mending = {0};
+    quire_error why = {0};
+    char text[128];
+    size_t n_damaged = 0;
+    quire_status status = kv_mend(&mending, store, book->id, &options, &watch, &why);
+    if (status == QUIRE_ERR_BUSY) {
+        status = verify_book(work, store, book, &n_damaged, err);
+        if (n_damaged > 0)
+            quire_fail(busy, QUIRE_ERR_BUSY, "%s", why.message);
+        return status;
+    }
+    if (status != QUIRE_OK)
+        return quire_fail(err, status, "%s", why.message);
+    kv_mending_text(text, sizeof text, &mending);
+    if (text[0]) {
+        owner_done(work, book->id, text);
+        ++*n_repaired;
+    }
+    return QUIRE_OK;
+}
+
+quire_status quire_store_repair(quire_store *store, uint64_t id, const quire_store_watch *watch, size_t *n_repaired,
+                                quire_error *err)
+{
+    struct owner_work work;
+    struct kv_shelf shelf;
+    quire_error busy = {0};
+    size_t n = 0;
+    quire_status status = load(&shelf, &work, store, id, watch, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t i = 0; i < shelf.n && status == QUIRE_OK; i++) /* a parent comes before what begins with it */
+        status = repair_book(&work, store->store, &shelf.books[i], &n, &busy, err);
+    kv_shelf_release(&shelf);
+    *n_repaired = n;
+    if (status == QUIRE_OK && busy.status != QUIRE_OK)
+        status = quire_fail(err, busy.status, "%s", busy.message);
+    return status;
+}
+
+/* --- rm, gc, evict ----------------------------------------------------------------------------------------------- */
+
+quire_status quire_store_remove(quire_store *store, uint64_t id, bool with_branches, const quire_store_watch *watch,
+                                quire_error *err)
+{
+    struct owner_work work = {.watch = watch};
+    char folder[KV_PATH_SIZE];
+    kv_store_book_folder(folder, store->store, id);
+    if (!sys_exists(folder))
+        return owner_no_such_book(store, id, err);
+    return kv_remove(store->store, id, with_branches, owner_removed, &work, err);
+}
+
+/* Whether nobody can use the book; `what` says why. */
+static bool is_of_no_use(const struct kv_store *store, const struct kv_shelf_book *book, const char **what)
+{
+    const struct kv_manifest *m = &book->manifest;
+    struct kv_soundness soundness;
+    if (book->status != QUIRE_OK) {
+        *what = "removed: its manifest is damaged";
+        return book->status == QUIRE_ERR_FORMAT; /* a newer version's is not for this one to judge */
+    }
+    struct kv_store view = kv_store_view(store, m);
+    *what = "removed: the book that it begins with is gone";
+    if (kv_scan(&soundness, &view, m, false, NULL, NULL) != QUIRE_OK)
+        return false;
+    if (soundness.is_orphan)
+        return true;
+    *what = "removed: nothing of it is sound";
+    return soundness.n_tokens == m->base_tokens &&
+           (!(m->flags & KV_HAS_FLIGHT) || soundness.is_side_bad[KV_SIDE_FLIGHT]);
+}
+
+quire_status quire_store_collect(quire_store *store, const quire_store_watch *watch, uint64_t *n_bytes,
+                                 quire_error *err)
+{
+    struct owner_work work;
+    struct kv_shelf before = {0}, after = {0};
+    quire_status status = load(&before, &work, store, 0, watch, err);
+    if (status != QUIRE_OK)
+        return status;
+    kv_store_sweep(store->store);
+    /* Parents come first, so that what goes takes its branches along. */
+    for (size_t i = 0; i < before.n && status == QUIRE_OK; i++) {
+        const struct kv_shelf_book *book = &before.books[i];
+        const char *what;
+        if (book->is_in_use || !is_of_no_use(store->store, book, &what))
+            continue;
+        struct kv_exclusive exclusive;
+        char folder[KV_PATH_SIZE];
+        kv_store_book_folder(folder, store->store, book->id);
+        if (kv_use_exclude(&exclusive, folder, -1, NULL) != QUIRE_OK)
+            continue;
+        status = kv_remove_excluded(store->store, book->id, err);
+        kv_use_end(&exclusive, folder);
+        if (status == QUIRE_OK)
+            owner_done(&work, book->id, what);
+    }
+    if (status == QUIRE_OK)
+        status = kv_shelf_load(&after, store->store, err);
+    if (status == QUIRE_OK) {
+        uint64_t had = kv_shelf_bytes(&before), has = kv_shelf_bytes(&after);
+        *n_bytes = had > has ? had - has : 0;
+    }
+    kv_shelf_release(&before);
+    kv_shelf_release(&after);
+    return status;
+}
+
+quire_status quire_store_evict(quire_store *store, uint64_t limit_bytes, const quire_store_watch *watch,
+                               uint64_t *n_bytes, quire_error *err)
+{
+    struct owner_work work = {.watch = watch};
+    return kv_evict(store->store, limit_bytes, owner_removed, &work, n_bytes, err);
+}
