@@ -52,12 +52,13 @@ typedef void (*quire_logprobs_fn)(void *user, uint64_t first, const int32_t *ids
 
 typedef struct quire_engine_options {
     uint64_t memory_bytes; /* budget for weights, activations and KV together; 0: three quarters of what is available */
-    const char *store_path; /* the KV store's folder, made if missing; NULL: nothing is kept */
-    const char *spill_path; /* where KV goes when there is no store; NULL: $TMPDIR or /var/tmp */
-    bool no_reuse;          /* do not look for what the store already holds */
-    quire_dtype kv_type;    /* F32, F16 or BF16 */
-    uint32_t chunk_tokens;  /* tokens that go through one layer together; 0: 512 */
-    uint32_t span_tokens;   /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
+    const char *store_path;     /* the KV store's folder, made if missing; NULL: nothing is kept */
+    const char *spill_path;     /* where KV goes when there is no store; NULL: $TMPDIR or /var/tmp */
+    uint64_t store_limit_bytes; /* books used least recently make way so that the store takes no more; 0: no limit */
+    bool no_reuse;              /* do not look for what the store already holds */
+    quire_dtype kv_type;        /* F32, F16 or BF16 */
+    uint32_t chunk_tokens;      /* tokens that go through one layer together; 0: 512 */
+    uint32_t span_tokens;       /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
     /* With a store, what a crash may cost: the span at work is saved once this many seconds have passed since the last
      * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so
      * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
@@ -117,13 +118,18 @@ QUIRE_API quire_status quire_book_open(quire_book **out, quire_engine *engine, q
 /* Keeps what was read in the store, drops what was only appended, and frees. NULL is fine. */
 QUIRE_API void quire_book_close(quire_book *book);
 
+/* What the store's owner sees of this text (quire_store_list): the documents' names, and their first words, UTF-8, cut
+ * where they are long; either may be NULL. Before the reading. */
+QUIRE_API void quire_book_describe(quire_book *book, const char *label, const char *first_words);
+
 /* Reads ids[0..n) as the book's text: takes from the store the longest beginning that it holds, computes the rest and
  * keeps it there, also while it works (commit_seconds), so that after a crash the same call goes on from the last
- * commit. What the store held is checked before it is used; what is damaged is computed again, and quire_book_notice
- * tells. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them).
- * Errors: CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY
- * (budget), NO_SPACE (known before the work starts where the file system says so), IO, BUSY, NUMERIC (with layer and
- * position), USAGE (no tokens, an id outside the vocabulary). */
+ * commit. What the store held is checked before it is used; what is damaged is computed again, the damaged book then
+ * put back to what of it is sound, and quire_book_notice tells. With store_limit_bytes, room is made before the work
+ * and after it. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them). Errors:
+ * CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (budget),
+ * NO_SPACE (the disk or store_limit_bytes; known before the work starts where the file system says so), IO, BUSY,
+ * NUMERIC (with layer and position), USAGE (no tokens, an id outside the vocabulary). */
 QUIRE_API quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
 
 /* Decodes one token: the logits are then those after it. Appended tokens branch off the text: the stored book does not
@@ -134,9 +140,11 @@ QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_err
  * first read. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
 
-/* What the store held of this text and could not use, and why (damage): a sentence for the user, or NULL. Also the
- * first append can find damage. Valid until the next call on the engine or the book. */
-QUIRE_API const char *quire_book_notice(const quire_book *book);
+/* What the user should know, a sentence each: what the store held of this text and could not use, and why (damage, or a
+ * field in which that reading differs from this one), what became of it, and why a commit on the way failed, which
+ * costs only what a crash may cost. In the order in which it came up; NULL from the number of notices on. The first
+ * append can add some. Valid as long as the book is. */
+QUIRE_API const char *quire_book_notice(const quire_book *book, size_t index);
 
 QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appended */
 QUIRE_API uint64_t quire_book_n_reused(const quire_book *book); /* of these, taken from the store */

@@ -16,6 +16,7 @@ quire_status quire_book_open(quire_book **out, quire_engine *engine, quire_error
         return QUIRE_ERR_NO_MEMORY;
     book->engine = engine;
     engine->has_book = true;
+    quire_book_describe(book, NULL, NULL); /* whatever the book before was called */
     *out = book;
     return QUIRE_OK;
 }
@@ -29,8 +30,22 @@ void quire_book_close(quire_book *book)
     decode_close(book->decode);
     free(book->ids);
     free(book->logits);
+    notices_release(&book->notices);
     book->engine->has_book = false;
     free(book);
+}
+
+void quire_book_describe(quire_book *book, const char *label, const char *first_words)
+{
+    const struct quire_model *model = book->engine->model;
+    struct kv_about about = {0};
+    const char *tokenizer = model_tokenizer_json_path(model) ? model_tokenizer_json_path(model) : model->path;
+    kv_about_set(about.label, sizeof about.label, label ? label : "", label ? strlen(label) : 0);
+    kv_about_set(about.words, sizeof about.words, first_words ? first_words : "",
+                 first_words ? strlen(first_words) : 0);
+    kv_about_set(about.model, sizeof about.model, model->name, strlen(model->name));
+    kv_about_set(about.tokenizer, sizeof about.tokenizer, tokenizer, strlen(tokenizer));
+    kv_store_describe(book->engine->store, &about);
 }
 
 static quire_status check_ids(const quire_engine *engine, const int32_t *ids, size_t n, quire_error *err)
@@ -41,6 +56,24 @@ static quire_status check_ids(const quire_engine *engine, const int32_t *ids, si
             return quire_fail(err, QUIRE_ERR_USAGE, "token %zu is %d, and '%s' has ids from 0 to %u", i, ids[i],
                               engine->model->path, vocab_size - 1);
     return QUIRE_OK;
+}
+
+/* On disk, for what is not there yet. */
+static uint64_t planned_bytes(const quire_book *book)
+{
+    struct kv_geometry geometry = engine_kv_geometry(&book->engine->model->config, book->engine->opts.kv_type);
+    return kv_disk_bytes(&geometry, book->n_read + book->n_new - kv_book_frontier(book->kv)) +
+           book->plan.figures.flight_bytes;
+}
+
+/* Keeps the store under its limit, n_bytes more counted in. This book and those that it begins with are in use, and so
+ * stay. */
+static quire_status make_room(const quire_book *book, uint64_t n_bytes, quire_error *err)
+{
+    const struct quire_engine *engine = book->engine;
+    if (!engine->opts.store_path || engine->opts.store_limit_bytes == 0)
+        return QUIRE_OK;
+    return kv_store_make_room(engine->store, engine->opts.store_limit_bytes, n_bytes, err);
 }
 
 /* Takes the disk space of what is not there yet. Beside the text's own blocks there will be those of the branch that is
@@ -79,11 +112,15 @@ static quire_status read_once(quire_book *book, quire_error *err)
 {
     quire_engine *engine = book->engine;
     quire_status status = kv_book_open(&book->kv, engine->store, book->ids, book->n_read, engine->opts.no_reuse, err);
+    notices_add(&book->notices, kv_store_notice(engine->store));
     if (status != QUIRE_OK)
         return status;
     book->n_reused = kv_book_frontier(book->kv);
     book->n_resumed = 0;
-    status = reserve_space(book, err);
+    if (book->n_reused < book->n_read)
+        status = make_room(book, planned_bytes(book), err);
+    if (status == QUIRE_OK)
+        status = reserve_space(book, err);
     if (status == QUIRE_OK && book->n_reused < book->n_read)
         return prefill_read(book, err);
     if (status == QUIRE_OK && !kv_book_logits(book->kv, book->logits, engine->model->config.vocab_size))
@@ -93,6 +130,17 @@ static quire_status read_once(quire_book *book, quire_error *err)
     return status;
 }
 
+/* After the last commit: what was damaged has been replaced, and what was planned has its real size. Neither is worth
+ * giving up a reading that is done. */
+static void settle(quire_book *book)
+{
+    quire_error done = {0};
+    notices_add(&book->notices, kv_store_notice(book->engine->store)); /* a flight that could not be taken up */
+    kv_book_mend_damaged(book->kv, &done);
+    notices_add(&book->notices, done.message);
+    make_room(book, 0, NULL);
+}
+
 /* Where blocks that the store held turn out to be damaged, what lies before them is read from, and the rest computed
  * again. Each turn leaves less of a damaged book in use, so that this ends. */
 static quire_status read_text(quire_book *book, quire_error *err)
@@ -100,8 +148,10 @@ static quire_status read_text(quire_book *book, quire_error *err)
     for (;;) {
         quire_error why = {0};
         quire_status status = read_once(book, &why);
-        if (status == QUIRE_OK)
+        if (status == QUIRE_OK) {
+            settle(book);
             return QUIRE_OK;
+        }
         if (status != QUIRE_ERR_FORMAT || !book->kv || !kv_book_condemn(book->kv))
             return quire_fail(err, status, "%s", why.message);
         close_kv(book);
@@ -203,9 +253,9 @@ const float *quire_book_logits(const quire_book *book)
     return book->has_logits ? book->logits : NULL;
 }
 
-const char *quire_book_notice(const quire_book *book)
+const char *quire_book_notice(const quire_book *book, size_t index)
 {
-    return kv_store_notice(book->engine->store);
+    return index < book->notices.n ? book->notices.texts[index] : NULL;
 }
 
 uint64_t quire_book_n_tokens(const quire_book *book)

@@ -1,12 +1,12 @@
 #include "engine.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "alibi.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "estimate.h"
+#include "identity.h"
 #include "linear.h"
 
 struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type)
@@ -49,11 +49,8 @@ static quire_status copy_string(const char **field, quire_error *err)
 
 static quire_status open_store(quire_engine *engine, quire_error *err)
 {
-    char identity[256];
-    /* The model's numbers and the way they are computed. Token ids come from outside, so that the tokenizer is not part
-     * of it: two tokenizers that give the same ids share a book rightly. */
-    snprintf(identity, sizeof identity, "model %s path %s-%s", engine->model->fingerprint, engine->kernels->gemm->name,
-             engine->kernels->name);
+    char identity[IDENTITY_SIZE];
+    identity_make(identity, engine->model, engine->kernels->gemm->name, engine->kernels->name);
     struct kv_store_options opts = {
         .path = engine->opts.store_path,
         .spill_path = engine->opts.spill_path,

@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 #include "model/model.h"
+#include "notices.h"
 #include "plan.h"
 #include "quire/engine.h"
 
@@ -41,6 +42,7 @@ struct quire_book {
     float *logits;             /* [vocab_size], after the last token */
     bool has_logits;
     struct decode *decode;
+    struct notices notices;
 };
 
 static inline bool engine_is_cancelled(struct quire_engine *engine)

@@ -1,5 +1,6 @@
 #include "prefill.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -21,6 +22,7 @@ struct prefill {
     /* Where the work stands. */
     struct kv_flight at;
     struct pace pace;
+    bool has_failed_commit; /* and the user was told */
 
     double work_total,
         work_before; /* in floating-point operations: of the whole read, and of what is behind the span */
@@ -114,8 +116,9 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
 
 /* --- commits --------------------------------------------------------------------------------------------------- */
 
-/* Keeps the span at work in the store. What cannot be kept is only time that may be lost: it does not stop the work.
- * Where files could not be read, an interrupted chunk may have put keys and values that are not true. */
+/* Keeps the span at work in the store. What cannot be kept is only time that may be lost: it does not stop the work,
+ * and the user is told once. Where files could not be read, an interrupted chunk may have put keys and values that are
+ * not true. */
 static void save_flight(struct prefill *p)
 {
     struct quire_book *book = p->book;
@@ -124,8 +127,16 @@ static void save_flight(struct prefill *p)
     if (p->at.layer < book->engine->model->config.n_layers &&
         engine_check_files(book->engine, book->kv, p->at.layer, NULL) != QUIRE_OK)
         return;
-    kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
-                        n * book->engine->model->config.d_model * sizeof(float), NULL);
+    quire_error why = {0};
+    quire_status status = kv_book_save_flight(book->kv, book->ids, book->n_read, &p->at, p->x,
+                                              n * book->engine->model->config.d_model * sizeof(float), &why);
+    if (status != QUIRE_OK && !p->has_failed_commit) {
+        char text[sizeof why.message + 128];
+        snprintf(text, sizeof text, "the reading was not saved on the way, so that a crash would have cost more: %s",
+                 why.message);
+        notices_add(&book->notices, text);
+        p->has_failed_commit = true;
+    }
     pace_committed(&p->pace, start, sys_now());
 }
 

@@ -1,6 +1,10 @@
 #include "fingerprint.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "gguf_file.h"
+#include "source.h"
 
 #define WHOLE_BYTES  ((size_t)64 << 10) /* a tensor up to this size is hashed whole */
 #define N_SAMPLES    16
@@ -50,5 +54,66 @@ quire_status fingerprint(char hex[HASH_HEX_SIZE], const quire_config *config, co
     }
     hash_finish_hex(state, hex);
     hash_close(state);
+    return QUIRE_OK;
+}
+
+static void add_string(hash_state *state, struct gguf_string string)
+{
+    hash_add(state, &string.n, sizeof string.n);
+    hash_add(state, string.bytes, string.n);
+}
+
+static void add_array(hash_state *state, const struct gguf_array *array)
+{
+    hash_add(state, &array->element_type, sizeof array->element_type);
+    hash_add(state, &array->n, sizeof array->n);
+    size_t n_element = gguf_value_type_bytes(array->element_type), cursor = 0;
+    if (n_element > 0)
+        hash_add(state, array->data, array->n * n_element);
+    for (uint64_t i = 0; array->element_type == GGUF_STRING && i < array->n; i++)
+        add_string(state, gguf_array_string(array, &cursor));
+}
+
+static size_t add_gguf(hash_state *state, const struct gguf *gguf)
+{
+    static const char prefix[] = "tokenizer.";
+    size_t n_keys = 0;
+    for (uint64_t i = 0; i < gguf->n_pairs; i++) {
+        const struct gguf_pair *pair = &gguf->pairs[i];
+        if (pair->key.n < strlen(prefix) || memcmp(pair->key.bytes, prefix, strlen(prefix)) != 0)
+            continue;
+        n_keys++;
+        add_string(state, pair->key);
+        hash_add(state, &pair->type, sizeof pair->type);
+        if (pair->type == GGUF_STRING)
+            add_string(state, pair->value.string);
+        else if (pair->type == GGUF_ARRAY)
+            add_array(state, &pair->value.array);
+        else
+            hash_add(state, pair->value.number, gguf_value_type_bytes(pair->type));
+    }
+    return n_keys;
+}
+
+quire_status fingerprint_tokenizer(char hex[HASH_HEX_SIZE], const struct model_source *source, quire_error *err)
+{
+    struct sys_map map = {0};
+    bool has_json = !source->gguf && sys_exists(source->tokenizer_json_path);
+    quire_status status = has_json ? sys_map_file(&map, source->tokenizer_json_path, err) : QUIRE_OK;
+    if (status != QUIRE_OK)
+        return status;
+    hash_state *state = hash_open();
+    if (!state) {
+        sys_unmap(&map);
+        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the fingerprint of a tokenizer");
+    }
+    bool is_there = has_json || (source->gguf && add_gguf(state, source->gguf) > 0);
+    hash_add(state, map.data, map.n_bytes);
+    if (is_there)
+        hash_finish_hex(state, hex);
+    else
+        snprintf(hex, HASH_HEX_SIZE, "none");
+    hash_close(state);
+    sys_unmap(&map);
     return QUIRE_OK;
 }

@@ -139,6 +139,8 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
     status = weights_bind(model, model->path, err);
     if (status == QUIRE_OK)
         status = fingerprint(model->fingerprint, &model->config, &model->source->tensors, err);
+    if (status == QUIRE_OK)
+        status = fingerprint_tokenizer(model->tokenizer_fingerprint, model->source, err);
     source_read_ahead(model->source, true);
     if (status == QUIRE_OK)
         model->prompt_format = prompt_guess(model->source, look.is_folder ? model->path : NULL, model->name);

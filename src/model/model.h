@@ -48,6 +48,7 @@ struct quire_model {
     char *name;
     char format_name[64];
     char fingerprint[33];
+    char tokenizer_fingerprint[33];
     quire_prompt_format prompt_format;
     uint64_t n_parameters;
     uint64_t weight_bytes;
