@@ -197,6 +197,26 @@ quire_status document_read(struct document *document, const struct options *o, c
     return QUIRE_OK;
 }
 
+quire_status document_first_words(const struct document *document, const quire_tokenizer *tokenizer, char *words,
+                                  size_t size, quire_error *err)
+{
+    quire_decoder *decoder = NULL;
+    size_t n_words = 0;
+    quire_status status = quire_decoder_open(&decoder, tokenizer, false, err);
+    for (uint64_t i = 0; i < document->n_tokens && status == QUIRE_OK; i++) {
+        const char *bytes;
+        size_t n;
+        status = quire_decoder_feed(decoder, document->ids[i], &bytes, &n, err);
+        if (status != QUIRE_OK || n >= size - n_words)
+            break;
+        memcpy(words + n_words, bytes, n);
+        n_words += n;
+    }
+    words[n_words] = '\0';
+    quire_decoder_close(decoder);
+    return status;
+}
+
 void document_release(struct document *document)
 {
     free(document->ids);

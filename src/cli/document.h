@@ -46,6 +46,10 @@ quire_status document_stream(struct document *document, const struct options *o,
 quire_status document_read(struct document *document, const struct options *o, const quire_tokenizer *tokenizer,
                            struct progress *progress, quire_error *err);
 
+/* The text of the document's first tokens, as much as `words` holds. Errors: NO_MEMORY. */
+quire_status document_first_words(const struct document *document, const quire_tokenizer *tokenizer, char *words,
+                                  size_t size, quire_error *err);
+
 void document_release(struct document *document);
 
 /* Opens a path to be read under the options. */

@@ -22,10 +22,11 @@ struct job {
     struct document *document;
     const struct request *request;
     char name[NAME_SIZE];
+    char first_words[NAME_SIZE];
     quire_book *book;
     struct writer writer;
     struct receipt receipt;
-    bool is_noticed; /* what the store could not give was said */
+    size_t n_noticed; /* of the book's notices, those that were shown */
 };
 
 /* The document's ids with the prompt's around them, in the document's own array. */
@@ -47,13 +48,11 @@ static quire_status wrap_document(struct document *d, const quire_prompt *prompt
     return QUIRE_OK;
 }
 
-/* Reading tells what in the store was damaged; the first token written can, too. */
-static void say_notice(struct job *job)
+/* Reading tells what the store could not give or take; the first token written can, too. */
+static void say_notices(struct job *job)
 {
-    const char *notice = quire_book_notice(job->book);
-    if (notice && !job->is_noticed)
+    for (const char *notice; (notice = quire_book_notice(job->book, job->n_noticed)) != NULL; job->n_noticed++)
         progress_note(&job->s->progress, "%s", notice);
-    job->is_noticed = job->is_noticed || notice;
 }
 
 static void take_reading(struct job *job)
@@ -77,12 +76,13 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     if (status != QUIRE_OK)
         return status;
 
+    quire_book_describe(job->book, job->name, job->first_words);
     double start = progress_now();
     s->state = (quire_progress){0};
     progress_begin(&s->progress);
     status = quire_book_read(job->book, job->document->ids, n, n_new, err);
     progress_clear(&s->progress);
-    say_notice(job);
+    say_notices(job);
     job->receipt.read_seconds = progress_now() - start;
     take_reading(job);
     return status;
@@ -106,7 +106,7 @@ static quire_status write_text(struct job *job, quire_error *err)
     double start = progress_now();
     progress_begin(&job->s->progress);
     quire_status status = writer_run(&job->writer, job->book, err);
-    say_notice(job);
+    say_notices(job);
     job->receipt.write_seconds = progress_now() - start;
     if (quire_book_n_reused(job->book) <
         job->receipt.n_reused) { /* damage: a part was read again before the first token */
@@ -158,6 +158,8 @@ static enum exit_code generate_document(struct session *s, struct document *d, v
 
     enum error_source source = FROM_INPUT;
     quire_status status = document_read(d, s->o, s->tokenizer, &s->progress, &s->error);
+    if (status == QUIRE_OK)
+        status = document_first_words(d, s->tokenizer, job.first_words, sizeof job.first_words, &s->error);
     if (status == QUIRE_OK) {
         source = FROM_WORK;
         status = wrap_document(d, prompt, &n, &s->error);

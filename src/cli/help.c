@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { COLUMNS = 80, HELP_COLUMN = 31 };
+enum { COLUMNS = 80, HELP_COLUMN = 31, VERB_COLUMN = 20 };
 
 static enum exit_code finish(FILE *to)
 {
@@ -29,6 +29,23 @@ static void wrap(FILE *to, const char *text, int at, int indent)
         text += strspn(text, " ");
     }
     fputc('\n', to);
+}
+
+/* Lines; one with a tab is a verb and what it does. */
+static void print_about(FILE *to, const char *about)
+{
+    char line[400];
+    for (const char *end; *about; about = *end ? end + 1 : end) {
+        end = about + strcspn(about, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)(end - about), about);
+        char *tab = strchr(line, '\t');
+        if (tab) {
+            *tab = '\0';
+            int at = fprintf(to, "  %s", line);
+            fprintf(to, "%*s", VERB_COLUMN - at, "");
+        }
+        wrap(to, tab ? tab + 1 : line, tab ? VERB_COLUMN : 0, tab ? VERB_COLUMN : 0);
+    }
 }
 
 /* The default in words, or the value that stands in the options when nothing is given. */
@@ -82,7 +99,7 @@ enum exit_code help_print_command(FILE *to, enum command_id command)
     struct options defaults = options_defaults(command);
     fprintf(to, "usage: quire %s [OPTION...] %s\n\n", row->name, row->arguments);
     if (row->about[0] != '\0') {
-        wrap(to, row->about, 0, 0);
+        print_about(to, row->about);
         fputc('\n', to);
     }
     for (int group = 0; group < N_GROUPS; group++) {

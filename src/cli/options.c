@@ -57,6 +57,19 @@ const struct command_row command_rows[N_COMMANDS] = {
          "Writes every configuration field, the tensors by type, the tokenizer, and the memory and disk that reading "
          "8,192, 65,536 and 84,000 tokens takes with the options given.",
          "quire info mpt-7b-storywriter/ --memory 16G", 0, 1},
+    [COMMAND_KV] = {"kv", "VERB [ARGUMENT...]", "look after the store of what was read",
+                    "ls\tlist the books, those used last first\n"
+                    "show BOOK\tall that is known of one\n"
+                    "verify [BOOK]\tcompare one, or all, with the checksums\n"
+                    "repair [BOOK]\tput what is damaged back to what of it is sound\n"
+                    "rm BOOK...\tremove books\n"
+                    "gc\tremove what nobody can use\n"
+                    "export BOOK FILE\twrite one to a file of its own\n"
+                    "import FILE\ttake one in from such a file\n"
+                    "\n"
+                    "A BOOK is an id from the list, or the first digits of one, at least four. Each verb works while "
+                    "other processes use the store.",
+                    "quire kv ls", 0, MANY},
     [COMMAND_HELP] = {"help", "[COMMAND]", "show how a command is used", "", NULL, 0, 1},
     [COMMAND_VERSION] = {"version", "", "show the version", "", NULL, 0, 0},
 };
@@ -109,6 +122,15 @@ const struct option_row option_rows[] = {
      "keep keys and values in DIR, to be used again", "$XDG_CACHE_HOME/quire or ~/.cache/quire"},
     {"no-store", 0, NULL, OPTION_FLAG, FIELD(no_store), 0, 0, ON_WRITING, GROUP_COMPUTING,
      "keep nothing: use temporary files that vanish", NULL},
+    {"store-limit", 0, "SIZE", OPTION_SIZE, FIELD(store_limit_bytes), 1, 0x1p62, ON_WRITING, GROUP_COMPUTING,
+     "keep the store under SIZE, such as 50G, by removing what was not used for the longest time",
+     "$QUIRE_STORE_LIMIT, else no limit"},
+    {"store", 0, "DIR", OPTION_TEXT, FIELD(store), 0, 0, ON(COMMAND_KV), GROUP_GENERAL, "the store's folder",
+     "$XDG_CACHE_HOME/quire or ~/.cache/quire"},
+    {"store-limit", 0, "SIZE", OPTION_SIZE, FIELD(store_limit_bytes), 1, 0x1p62, ON(COMMAND_KV), GROUP_GENERAL,
+     "gc: then remove what was not used for the longest time, until the store takes at most SIZE", NULL},
+    {"force", 0, NULL, OPTION_FLAG, FIELD(force), 0, 0, ON(COMMAND_KV), GROUP_GENERAL,
+     "rm: also the books that begin with the one named", NULL},
     {"commit-every", 0, "SECONDS", OPTION_NUMBER, FIELD(commit_seconds), 0, 86400, ON_WRITING, GROUP_COMPUTING,
      "save a reading in the store at least every SECONDS, so that a crash costs no more", NULL},
     {"kv-type", 0, "TYPE", OPTION_TEXT, FIELD(kv_type), 0, 0, ON_ENGINE, GROUP_COMPUTING,
@@ -126,7 +148,9 @@ const struct option_row option_rows[] = {
      "write position, id and log-probability of each token, separated by tabs", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON_ENGINE, GROUP_OUTPUT,
      "write one JSON object per document instead of text", NULL},
-    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL, GROUP_OUTPUT,
+    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_KV), GROUP_OUTPUT,
+     "write JSON instead of text: an object per book for ls, one object else", NULL},
+    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV), GROUP_OUTPUT,
      "write nothing but errors to standard error", NULL},
     {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL, GROUP_OUTPUT,
      "say more about how the work is done", NULL},
@@ -190,7 +214,7 @@ static bool read_number(const char *text, const char **rest, double *value)
 }
 
 /* Bytes, or K, M, G, T in steps of 1024, with or without B or iB behind. */
-static bool read_size(const char *text, double *bytes)
+bool options_read_size(const char *text, double *bytes)
 {
     static const char suffixes[] = "KMGT";
     const char *rest;
@@ -235,7 +259,7 @@ static quire_status set_value(struct options *out, const struct option_row *row,
         *(uint64_t *)(void *)field = whole;
         break;
     case OPTION_SIZE:
-        is_valid = read_size(text, &number) && is_in_range(row, number);
+        is_valid = options_read_size(text, &number) && is_in_range(row, number);
         *(uint64_t *)(void *)field = is_valid ? (uint64_t)number : 0;
         break;
     case OPTION_NUMBER:

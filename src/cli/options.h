@@ -17,6 +17,7 @@ enum command_id {
     COMMAND_TOKENIZE,
     COMMAND_DETOKENIZE,
     COMMAND_INFO,
+    COMMAND_KV,
     COMMAND_HELP,
     COMMAND_VERSION,
     N_COMMANDS
@@ -50,6 +51,8 @@ struct options {
     uint64_t memory_bytes;
     const char *store; /* NULL: the user's cache folder */
     bool no_store;
+    uint64_t store_limit_bytes; /* 0: QUIRE_STORE_LIMIT, else none */
+    bool force;
     float commit_seconds;
     const char *kv_type;
     uint32_t chunk_tokens;
@@ -112,6 +115,9 @@ extern const char *const option_group_names[N_GROUPS];
 
 /* What a command does when no option is given. */
 struct options options_defaults(enum command_id command);
+
+/* A size such as 800M or 1.5G as a number of bytes. */
+bool options_read_size(const char *text, double *bytes);
 
 /* Whether the row belongs to the command. */
 bool option_applies(const struct option_row *row, enum command_id command);

@@ -155,6 +155,18 @@ void progress_prefill(struct progress *progress, const quire_progress *state)
     draw(progress, "reading", state->work_done, words);
 }
 
+void progress_bytes(struct progress *progress, const char *label, uint64_t n_bytes, uint64_t n_most)
+{
+    double now = progress_now();
+    if (!is_due(progress, now))
+        return;
+    char done[TEXT_SIZE], most[TEXT_SIZE], rate[TEXT_SIZE], words[160];
+    double seconds = now - progress->phase_start;
+    snprintf(words, sizeof words, "%s of %s  %s/s", text_bytes(done, n_bytes), text_bytes(most, n_most),
+             text_bytes(rate, seconds > 0 ? (uint64_t)((double)n_bytes / seconds) : 0));
+    draw(progress, label, n_most > 0 ? (double)n_bytes / (double)n_most : -1, words);
+}
+
 void progress_writing(struct progress *progress, uint64_t n_tokens, uint64_t n_most)
 {
     double now = progress_now();

@@ -40,6 +40,9 @@ void progress_input(struct progress *progress, uint64_t n_bytes, int64_t size, u
 /* Prefill. Time left follows the work left, not the tokens left: late tokens attend to more and take longer. */
 void progress_prefill(struct progress *progress, const quire_progress *state);
 
+/* Bytes looked through or copied; label: what is done, one word. */
+void progress_bytes(struct progress *progress, const char *label, uint64_t n_bytes, uint64_t n_most);
+
 void progress_writing(struct progress *progress, uint64_t n_tokens, uint64_t n_most);
 
 /* Wipes the bar. */

@@ -1,33 +1,31 @@
 #include "session.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "interrupt.h"
 #include "model_path.h"
+#include "store_path.h"
 
-/* The default store is where the XDG base directory specification puts what can be made again. A relative
- * XDG_CACHE_HOME is to be ignored. */
 static quire_status find_store(struct session *s)
 {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char path[PATH_MAX];
-    int n = 0;
-    if (s->o->store)
-        n = snprintf(path, sizeof path, "%s", s->o->store);
-    else if (cache && cache[0] == '/')
-        n = snprintf(path, sizeof path, "%s/quire", cache);
-    else if (home && home[0] == '/')
-        n = snprintf(path, sizeof path, "%s/.cache/quire", home);
-    else
+    quire_status status = store_path_find(&s->store, s->o->store, &s->error);
+    if (status == QUIRE_OK && !s->store)
         progress_note(&s->progress, "nothing is kept for another run: neither XDG_CACHE_HOME nor HOME names a folder; "
                                     "name one with --store");
-    if (n <= 0)
-        return QUIRE_OK;
-    s->store = (size_t)n < sizeof path ? strdup(path) : NULL;
-    return s->store ? QUIRE_OK : quire_fail(&s->error, QUIRE_ERR_USAGE, "the store's path is too long");
+    return status;
+}
+
+/* --store-limit, else the environment's. */
+static quire_status find_store_limit(uint64_t *n_bytes, const struct options *o, quire_error *err)
+{
+    const char *text = getenv("QUIRE_STORE_LIMIT");
+    double limit = (double)o->store_limit_bytes;
+    if (limit == 0 && text && *text && (!options_read_size(text, &limit) || limit < 1 || limit > 0x1p62))
+        return quire_fail(err, QUIRE_ERR_USAGE, "QUIRE_STORE_LIMIT: '%s' is not a size such as 800M or 50G", text);
+    *n_bytes = (uint64_t)limit;
+    return QUIRE_OK;
 }
 
 static int on_progress(void *user, const quire_progress *state)
@@ -52,6 +50,10 @@ static quire_status open_engine(struct session *s)
     const struct options *o = s->o;
     quire_engine_options options = quire_engine_defaults();
     quire_status status = quire_dtype_parse(&options.kv_type, o->kv_type, &s->error);
+    if (status != QUIRE_OK)
+        return status;
+    if (s->store)
+        status = find_store_limit(&options.store_limit_bytes, o, &s->error);
     if (status != QUIRE_OK)
         return status;
     options.memory_bytes = o->memory_bytes;
