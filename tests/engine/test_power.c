@@ -73,7 +73,7 @@ static void read_text(const struct fixture *f, const char *store, struct run run
     CHECK_EQ_INT(status, is_cut ? QUIRE_ERR_CANCELLED : QUIRE_OK);
     if (status != QUIRE_OK && !is_cut)
         fprintf(stderr, "text %d: %s\n", run.text, err.message);
-    CHECK(quire_book_notice(book) == NULL);
+    CHECK(quire_book_notice(book, 0) == NULL);
     if (status == QUIRE_OK && logits)
         memcpy(logits, quire_book_logits(book), f->vocab_size * sizeof *logits);
     quire_book_close(book);
