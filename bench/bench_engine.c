@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/kv_rows.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "base/threads.h"
@@ -200,7 +201,7 @@ static void bench_prefill(struct results *results, quire_engine *engine, const q
 
 /* Decode at a context: the share of the bandwidth counts the weights and the KV, each read once for a token. */
 static void bench_decode(struct results *results, quire_engine *engine, const quire_model *model, size_t context,
-                         size_t n, quire_dtype kv_type)
+                         size_t n, quire_kv_type kv_type)
 {
     const quire_config *config = quire_model_config(model);
     quire_error err = {0};
@@ -216,7 +217,8 @@ static void bench_decode(struct results *results, quire_engine *engine, const qu
         times[i] = seconds() - start;
     }
     double time = median(times, n);
-    double kv = 2.0 * config->n_layers * config->kv_n_heads * config->head_dim * quire_dtype_block_bytes(kv_type);
+    double kv =
+        2.0 * config->n_layers * config->kv_n_heads * (double)kv_rows_bytes(kv_type, config->head_dim) / KV_ROWS;
     double bytes = (double)quire_model_weight_bytes(model) + kv * (double)context;
     add_row(
         results,
@@ -261,7 +263,7 @@ int main(int argc, char **argv)
         case 't': opts.n_threads = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'm': opts.memory_bytes = strtoull(optarg, NULL, 10) << 20; break;
         case 'i': opts.isa = optarg; break;
-        case 'k': check(quire_dtype_parse(&opts.kv_type, optarg, &err), &err); break;
+        case 'k': check(quire_kv_type_parse(&opts.kv_type, optarg, &err), &err); break;
         default: return 2;
         }
     }

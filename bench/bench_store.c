@@ -106,8 +106,7 @@ struct settings {
 
 /* --- write ------------------------------------------------------------------------------------------------------ */
 
-static const struct kv_geometry geometry_7b = {
-    .n_layers = 32, .n_heads = 32, .head_dim = 128, .type = QUIRE_DTYPE_BF16};
+static const struct kv_geometry geometry_7b = {.n_layers = 32, .n_heads = 32, .head_dim = 128, .type = QUIRE_KV_BF16};
 
 /* As a reading does it: span by span, layer by layer, in chunks; a commit at the end of each span. */
 static double write_store(const struct settings *s, size_t n_tokens, const float *kv)

@@ -3,9 +3,10 @@
  * A library of its own: it knows tokens, layers, heads and numbers, and nothing of models or engines. See kv/README.md
  * for the file layout and the invariants (KV-1, KV-2, ...), which code, tests and messages cite.
  *
- * Words: a block is 64 consecutive tokens of one KV head in one layer: K [64][head_dim] then V [64][head_dim] in the KV
- * type. A book is one token sequence. Its blocks are its own from `base_tokens` on; those before belong to its parent
- * book (read-only), and so on. The frontier is the number of tokens for which every layer is stored. */
+ * Words: a block is 64 consecutive tokens of one KV head in one layer: its keys, then its values, each as
+ * base/kv_rows.h lays them out. A book is one token sequence. Its blocks are its own from `base_tokens` on; those
+ * before belong to its parent book (read-only), and so on. The frontier is the number of tokens for which every layer
+ * is stored. */
 #ifndef QUIRE_KV_KV_H
 #define QUIRE_KV_KV_H
 
@@ -13,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "quire/dtype.h"
 #include "quire/error.h"
+#include "quire/kv_type.h"
 
 enum { KV_BLOCK_TOKENS = 64 };
 
@@ -22,7 +23,7 @@ struct kv_geometry {
     uint32_t n_layers;
     uint32_t n_heads; /* KV heads */
     uint32_t head_dim;
-    quire_dtype type; /* F32, F16 or BF16 */
+    quire_kv_type type;
 };
 
 struct kv_store_options {
@@ -120,14 +121,17 @@ quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, siz
 /* A block as it lies in the mapped file (or in memory, if unfinished), in the KV type. Rows from n_tokens on are
  * undefined. */
 struct kv_block {
-    const void *k;     /* [64][head_dim] */
-    const void *v;     /* [64][head_dim] */
+    const void *k, *v; /* one side each, as base/kv_rows.h lays it out */
     uint32_t n_tokens; /* rows that are stored: 64 but for the last block */
 };
 
 /* May be called from several threads at once, but not during kv_book_put on the same layer. `block` counts from the
  * start of the text; it must have been put, and checked where this handle did not put it itself. */
 struct kv_block kv_book_block(const struct kv_book *book, uint32_t layer, uint32_t head, size_t block);
+
+/* No key of a head in blocks [0, block] of the layer is longer (L2). The blocks are whole, and checked where this
+ * handle did not put them itself; what the call gives depends on them alone. Infinity where a key has a NaN. */
+float kv_book_key_norm(const struct kv_book *book, uint32_t layer, uint32_t head, size_t block);
 
 /* Whether all that the layer held when the book (or, of a branch, its parent) was opened has been checked. */
 bool kv_book_is_checked(const struct kv_book *book, uint32_t layer);

@@ -289,6 +289,21 @@ struct kv_block kv_book_block(const struct kv_book *book, uint32_t layer, uint32
     return (struct kv_block){.k = keys, .v = keys + book->own.block_bytes / 2, .n_tokens = n_tokens};
 }
 
+float kv_book_key_norm(const struct kv_book *book, uint32_t layer, uint32_t head, size_t block)
+{
+    float norm = 0;
+    const struct kv_part *part = &book->own;
+    for (size_t i = 0;; part = &book->parents.parts[i++]) {
+        if (block >= part->first_block) {
+            float up_to = kv_part_norms(part, layer, head)[block - part->first_block];
+            norm = up_to > norm ? up_to : norm;
+            if (part->first_block == 0)
+                return norm;
+            block = part->first_block - 1;
+        }
+    }
+}
+
 quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, size_t n, const float *k, const float *v,
                          size_t stride, quire_error *err)
 {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/kv_rows.h"
 #include "base/mem.h"
 
 static const char manifest_magic[8] = {'Q', 'U', 'I', 'R', 'E', 'K', 'V', 'M'};
@@ -18,16 +19,16 @@ quire_status kv_geometry_check(const struct kv_geometry *geometry, quire_error *
     if (geometry->head_dim < 1 || geometry->head_dim > KV_HEAD_DIM_MAX)
         return quire_fail(err, QUIRE_ERR_USAGE, "KV store for heads of %u channels: expected 1 to %d",
                           geometry->head_dim, KV_HEAD_DIM_MAX);
-    if (geometry->type != QUIRE_DTYPE_F32 && geometry->type != QUIRE_DTYPE_F16 && geometry->type != QUIRE_DTYPE_BF16)
+    if ((unsigned)geometry->type >= QUIRE_KV_TYPE_COUNT)
         return quire_fail(err, QUIRE_ERR_USAGE,
-                          "keys and values cannot be stored as type %d: expected f32, f16 or bf16",
+                          "keys and values cannot be stored as type %d: expected f32, f16, bf16, int8 or int4",
                           (int)geometry->type);
     return QUIRE_OK;
 }
 
 size_t kv_row_bytes(const struct kv_geometry *geometry)
 {
-    return (size_t)geometry->head_dim * quire_dtype_block_bytes(geometry->type);
+    return kv_rows_bytes(geometry->type, geometry->head_dim) / KV_BLOCK_TOKENS;
 }
 
 size_t kv_block_bytes(const struct kv_geometry *geometry)

@@ -42,7 +42,7 @@ struct kv_manifest {
     uint64_t id;         /* of this book: its folder's name in hexadecimal; never 0 */
     uint64_t generation; /* counts manifests of this book, from 1 */
     uint32_t n_layers, n_heads, head_dim;
-    uint32_t type;            /* 0 f32, 1 f16, 2 bf16 */
+    uint32_t type;            /* quire_kv_type: 0 f32, 1 f16, 2 bf16, 3 int8, 4 int4 */
     uint64_t capacity_blocks; /* per head and layer, in the book's own files */
     uint64_t parent_id;       /* 0: none */
     uint64_t base_tokens;     /* tokens whose blocks belong to the parent: whole blocks */
@@ -82,7 +82,7 @@ _Static_assert(sizeof(struct kv_summary) == 16, "a summary has no padding");
 /* Errors: USAGE, naming the field and what it may be. */
 quire_status kv_geometry_check(const struct kv_geometry *geometry, quire_error *err);
 
-/* Bytes of one token's key (or value) in one head. */
+/* Bytes of one token's key (or value) in one head, its scales included. */
 size_t kv_row_bytes(const struct kv_geometry *geometry);
 
 /* Bytes of a layer's, a summary's file with that capacity, of a tail. Errors: USAGE where they pass what a file may
@@ -117,7 +117,8 @@ quire_status kv_manifest_check(const struct kv_manifest *manifest, size_t n_byte
 
 static inline struct kv_geometry kv_manifest_geometry(const struct kv_manifest *manifest)
 {
-    return (struct kv_geometry){manifest->n_layers, manifest->n_heads, manifest->head_dim, (quire_dtype)manifest->type};
+    return (struct kv_geometry){manifest->n_layers, manifest->n_heads, manifest->head_dim,
+                                (quire_kv_type)manifest->type};
 }
 
 /* The manifest belongs to books of this geometry and identity. */

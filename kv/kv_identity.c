@@ -55,7 +55,7 @@ static void add_number(struct kv_difference *difference, const char *field, uint
 
 static struct word type_name(uint32_t type)
 {
-    const char *name = quire_dtype_name((quire_dtype)type);
+    const char *name = quire_kv_type_name((quire_kv_type)type);
     return (struct word){name, strlen(name)};
 }
 

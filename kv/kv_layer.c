@@ -80,11 +80,10 @@ struct rows {
 static void fill(unsigned char *block, const struct kv_geometry *geometry, const struct rows *rows, size_t from,
                  size_t to)
 {
-    size_t row_bytes = kv_row_bytes(geometry), first_row = from % KV_BLOCK_TOKENS;
-    size_t offset = (from - rows->first) * rows->stride;
-    unsigned char *keys = block + first_row * row_bytes, *values = keys + KV_BLOCK_TOKENS * row_bytes;
-    kv_convert_rows(keys, rows->k + offset, to - from, geometry->head_dim, rows->stride, geometry->type);
-    kv_convert_rows(values, rows->v + offset, to - from, geometry->head_dim, rows->stride, geometry->type);
+    size_t first_row = from % KV_BLOCK_TOKENS, offset = (from - rows->first) * rows->stride;
+    unsigned char *values = block + kv_block_bytes(geometry) / 2;
+    kv_convert_rows(block, first_row, rows->k + offset, to - from, geometry->head_dim, rows->stride, geometry->type);
+    kv_convert_rows(values, first_row, rows->v + offset, to - from, geometry->head_dim, rows->stride, geometry->type);
 }
 
 /* Fills the staging with whole blocks [block, end): rows put before come from `open`, the head's open block. */
@@ -107,10 +106,14 @@ struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigne
                                    kv_key_norm_max(block, KV_BLOCK_TOKENS, geometry->head_dim, geometry->type)};
 }
 
-static void summarize(struct kv_staging *staging, const struct kv_part *part, size_t n_blocks)
+/* Summaries of whole blocks [block, block + n_blocks). */
+static void summarize(struct kv_staging *staging, const struct kv_part *part, uint32_t layer, uint32_t head,
+                      size_t block, size_t n_blocks)
 {
-    for (size_t i = 0; i < n_blocks; i++)
+    for (size_t i = 0; i < n_blocks; i++) {
         staging->summaries[i] = kv_summarize(&part->geometry, staging->blocks + i * part->block_bytes);
+        kv_part_take_norm(part, layer, head, block + i, staging->summaries[i].key_norm_max);
+    }
 }
 
 static quire_status seal_blocks(struct kv_layer *layer, const struct kv_part *part, uint32_t index,
@@ -132,9 +135,9 @@ static quire_status seal_blocks(struct kv_layer *layer, const struct kv_part *pa
         if (status != QUIRE_OK)
             return status;
         *n_written += n_bytes;
+        summarize(staging, part, index, head, block, n_blocks);
         if (layer->summary_fd < 0)
             continue;
-        summarize(staging, part, n_blocks);
         status =
             sys_write_all(layer->summary_fd, staging->summaries, n_summary_bytes, summary_offset, summary_path, err);
         if (status != QUIRE_OK)

@@ -60,7 +60,7 @@ quire_status owner_no_such_book(const struct quire_store *store, uint64_t id, qu
 static quire_status make_store(const char *path, quire_error *err)
 {
     struct kv_store *store = NULL;
-    struct kv_store_options options = {.path = path, .geometry = {1, 1, 1, QUIRE_DTYPE_F32}, .identity = ""};
+    struct kv_store_options options = {.path = path, .geometry = {1, 1, 1, QUIRE_KV_F32}, .identity = ""};
     quire_status status = kv_store_open(&store, &options, err);
     kv_store_close(store);
     return status;
@@ -136,7 +136,7 @@ static void describe(quire_stored_book *out, const struct kv_store *store, const
         return;
     }
     memcpy(out->identity, m->identity, sizeof out->identity);
-    out->kv_type = (quire_dtype)m->type;
+    out->kv_type = (quire_kv_type)m->type;
     out->n_layers = m->n_layers;
     out->n_kv_heads = m->n_heads;
     out->head_dim = m->head_dim;

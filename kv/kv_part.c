@@ -1,6 +1,7 @@
 #include "kv/kv_part.h"
 
 #include <fcntl.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "kv/kv_convert.h"
 #include "kv/kv_format.h"
 #include "kv/kv_use.h"
 
@@ -32,7 +34,12 @@ quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geomet
     part->check_ends = mem_calloc(geometry->n_layers, sizeof *part->check_ends, "the layers' checks", err);
     part->checked =
         mem_calloc((size_t)geometry->n_layers * geometry->n_heads, sizeof *part->checked, "the layers' checks", err);
-    return part->folder && part->layers && part->check_ends && part->checked ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    size_t n_norms;
+    if (!size_mul(&n_norms, (size_t)geometry->n_layers * geometry->n_heads, capacity_blocks))
+        return quire_fail(err, QUIRE_ERR_USAGE, "a KV book of %zu blocks is too large", capacity_blocks);
+    part->norms = mem_calloc(n_norms, sizeof *part->norms, "the norms of keys", err);
+    return part->folder && part->layers && part->check_ends && part->checked && part->norms ? QUIRE_OK
+                                                                                            : QUIRE_ERR_NO_MEMORY;
 }
 
 void kv_part_release(struct kv_part *part)
@@ -43,6 +50,7 @@ void kv_part_release(struct kv_part *part)
         free(part->layers);
         free(part->check_ends);
         free(part->checked);
+        free(part->norms);
         if (part->block_bytes > 0) /* it was initialised */
             kv_file_close(&part->use_fd);
         free(part->folder);
@@ -162,17 +170,40 @@ void kv_part_release_layer(const struct kv_part *part, uint32_t layer)
         advise(map->data, map->data + map->n_bytes, false, MADV_DONTNEED);
 }
 
+void kv_part_take_norm(const struct kv_part *part, uint32_t layer, uint32_t head, size_t block, float norm)
+{
+    float *norms = kv_part_norms(part, layer, head) + (block - part->first_block);
+    float before = block > part->first_block ? norms[-1] : FLT_MIN;
+    *norms = norm > before ? norm : before;
+}
+
+/* What of a block is not as its summary says, or NULL. */
+static const char *find_fault(const struct kv_part *part, const unsigned char *block, const struct kv_summary *summary,
+                              float *norm)
+{
+    if (hash64(block, part->block_bytes) != summary->checksum)
+        return "checksum";
+    *norm = kv_key_norm_max(block, KV_BLOCK_TOKENS, part->geometry.head_dim, part->geometry.type);
+    if (memcmp(norm, &summary->key_norm_max, sizeof *norm) != 0)
+        return "key norm";
+    return summary->flags == 0 ? NULL : "flags";
+}
+
 static quire_status compare(const struct kv_part *part, const unsigned char *blocks, const struct kv_summary *summaries,
                             size_t n, uint32_t layer, uint32_t head, size_t first, size_t *bad_block, quire_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        if (hash64(blocks + i * part->block_bytes, part->block_bytes) == summaries[i].checksum)
+        float norm;
+        const char *fault = find_fault(part, blocks + i * part->block_bytes, &summaries[i], &norm);
+        if (!fault) {
+            kv_part_take_norm(part, layer, head, first + i, norm);
             continue;
+        }
         *bad_block = first + i;
         return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the checksum of its "
+                          "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the %s of its "
                           "summary (KV-6)",
-                          (unsigned long long)part->book_id, layer, head, first + i);
+                          (unsigned long long)part->book_id, layer, head, first + i, fault);
     }
     return QUIRE_OK;
 }
@@ -204,6 +235,11 @@ static quire_status compare_head(const struct kv_part *part, uint32_t layer, uin
         if (status == QUIRE_OK)
             status = compare(part, blocks, summaries, n, layer, head, b, bad_block, err);
     }
+    /* Blocks that were written since have taken their norms without those before. */
+    const float *norms = kv_part_norms(part, layer, head);
+    size_t first = part->first_block, after = first + part->capacity_blocks;
+    for (size_t b = end; status == QUIRE_OK && b > first && b < after && norms[b - first] > 0; b++)
+        kv_part_take_norm(part, layer, head, b, norms[b - first]);
     kv_file_close(&fd);
     kv_file_close(&summary_fd);
     free(blocks);

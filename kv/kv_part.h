@@ -24,7 +24,10 @@ struct kv_part {
     size_t *check_ends;    /* [n_layers] */
     atomic_uchar *checked; /* [n_layers][n_heads] nonzero: done, and found sound */
     int use_fd;            /* of a stored book that is only read: shared while the part is open (KV-11); -1 else */
-    bool is_borrowed;      /* use_fd, folder, layers, check_ends and checked belong to another book's part */
+    /* [n_layers][n_heads][capacity_blocks] the largest key norm of the part's blocks up to this one, for those that
+     * were checked or written; not 0 there. */
+    float *norms;
+    bool is_borrowed; /* folder, layers, check_ends, checked, norms and use_fd belong to another book's part */
 };
 
 /* An empty part, nothing mapped. Errors: USAGE (too large), NO_MEMORY; it may be released then, too. */
@@ -66,6 +69,14 @@ static inline const unsigned char *kv_part_block(const struct kv_part *part, uin
 {
     return part->layers[layer].data + kv_part_offset(part, head, block);
 }
+
+static inline float *kv_part_norms(const struct kv_part *part, uint32_t layer, uint32_t head)
+{
+    return part->norms + ((size_t)layer * part->geometry.n_heads + head) * part->capacity_blocks;
+}
+
+/* Takes the largest key norm of a head's block into norms. Blocks come in order. */
+void kv_part_take_norm(const struct kv_part *part, uint32_t layer, uint32_t head, size_t block, float norm);
 
 /* Hints on blocks [first, end) of one head, cut to those of the part; prefetch begins at the end. */
 void kv_part_prefetch(const struct kv_part *part, uint32_t layer, uint32_t head, size_t first, size_t end);

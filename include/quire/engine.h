@@ -22,8 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "dtype.h"
 #include "error.h"
+#include "kv_type.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -56,9 +56,13 @@ typedef struct quire_engine_options {
     const char *spill_path;     /* where KV goes when there is no store; NULL: $TMPDIR or /var/tmp */
     uint64_t store_limit_bytes; /* books used least recently make way so that the store takes no more; 0: no limit */
     bool no_reuse;              /* do not look for what the store already holds */
-    quire_dtype kv_type;        /* F32, F16 or BF16 */
-    uint32_t chunk_tokens;      /* tokens that go through one layer together; 0: 512 */
-    uint32_t span_tokens;       /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
+    quire_kv_type kv_type;
+    /* How much attention may leave out: older keys whose softmax weights together are proved to be at most this are not
+     * read. A channel of a head's output is then wrong by at most twice this times its largest value. 0: all are read.
+     */
+    float attn_eps;
+    uint32_t chunk_tokens; /* tokens that go through one layer together; 0: 512 */
+    uint32_t span_tokens;  /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
     /* With a store, what a crash may cost: the span at work is saved once this many seconds have passed since the last
      * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so
      * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
@@ -71,7 +75,7 @@ typedef struct quire_engine_options {
     void *user; /* for both */
 } quire_engine_options;
 
-/* bf16 KV, a commit every 60 seconds, and zeros. */
+/* bf16 KV, an attn_eps of 2^-24 (the rounding of float32), a commit every 60 seconds, and zeros. */
 QUIRE_API quire_engine_options quire_engine_defaults(void);
 
 /* What reading n_tokens and writing n_new more takes. */
@@ -150,6 +154,11 @@ QUIRE_API uint64_t quire_book_n_tokens(const quire_book *book); /* read and appe
 QUIRE_API uint64_t quire_book_n_reused(const quire_book *book); /* of these, taken from the store */
 /* Besides these, work that an interrupted reading had done on tokens behind them, counted in whole tokens. */
 QUIRE_API uint64_t quire_book_n_resumed(const quire_book *book);
+/* KV blocks that attention has read since the book was opened, each counted once for every query and head that needed
+ * it, and those that it left out because of attn_eps. The share of the second in their sum is what the certified stop
+ * saves. */
+QUIRE_API uint64_t quire_book_n_blocks_met(const quire_book *book);
+QUIRE_API uint64_t quire_book_n_blocks_skipped(const quire_book *book);
 QUIRE_API uint64_t quire_book_disk_bytes(const quire_book *book); /* written for this book by this run */
 
 #ifdef __cplusplus

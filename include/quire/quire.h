@@ -5,6 +5,7 @@
 #include "dtype.h"
 #include "engine.h"
 #include "error.h"
+#include "kv_type.h"
 #include "model.h"
 #include "prompt.h"
 #include "reader.h"

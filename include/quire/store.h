@@ -16,8 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "dtype.h"
 #include "error.h"
+#include "kv_type.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,7 +46,7 @@ typedef struct quire_stored_book {
     char model[128];     /* the model's name */
     char tokenizer[256]; /* the file that the tokenizer came from */
     char identity[768];  /* "name value name value ...": all that decides the numbers besides tokens and kv_type */
-    quire_dtype kv_type;
+    quire_kv_type kv_type;
     uint32_t n_layers;
     uint32_t n_kv_heads;
     uint32_t head_dim;

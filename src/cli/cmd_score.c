@@ -150,6 +150,8 @@ static quire_status read_book(struct score *score, struct document *d, struct re
     status = quire_book_read(book, d->ids, n, 0, err);
     progress_clear(&s->progress);
     receipt->read_seconds = progress_now() - start;
+    receipt->n_blocks_met = quire_book_n_blocks_met(book);
+    receipt->n_blocks_skipped = quire_book_n_blocks_skipped(book);
     receipt->disk_bytes = quire_book_disk_bytes(book);
     quire_book_close(book);
     return score->status == QUIRE_OK ? status : score->status;

@@ -59,6 +59,8 @@ static void take_reading(struct job *job)
 {
     job->receipt.n_reused = quire_book_n_reused(job->book);
     job->receipt.n_resumed = quire_book_n_resumed(job->book);
+    job->receipt.n_blocks_met = quire_book_n_blocks_met(job->book);
+    job->receipt.n_blocks_skipped = quire_book_n_blocks_skipped(job->book);
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
 }
 

@@ -71,7 +71,7 @@ json_t *kv_text_book(const quire_stored_book *book)
     json_object_set_new(to, "disk_bytes", json_integer((json_int_t)book->disk_bytes));
     json_object_set_new(to, "created", time_json(book->created));
     json_object_set_new(to, "last_used", time_json(book->last_used));
-    json_object_set_new(to, "kv_type", book->n_layers ? json_string(quire_dtype_name(book->kv_type)) : json_null());
+    json_object_set_new(to, "kv_type", book->n_layers ? json_string(quire_kv_type_name(book->kv_type)) : json_null());
     json_object_set_new(to, "layers", json_integer(book->n_layers));
     json_object_set_new(to, "kv_heads", json_integer(book->n_kv_heads));
     json_object_set_new(to, "head_dim", json_integer(book->head_dim));

@@ -134,7 +134,9 @@ const struct option_row option_rows[] = {
     {"commit-every", 0, "SECONDS", OPTION_NUMBER, FIELD(commit_seconds), 0, 86400, ON_WRITING, GROUP_COMPUTING,
      "save a reading in the store at least every SECONDS, so that a crash costs no more", NULL},
     {"kv-type", 0, "TYPE", OPTION_TEXT, FIELD(kv_type), 0, 0, ON_ENGINE, GROUP_COMPUTING,
-     "store keys and values as f32, f16 or bf16", NULL},
+     "store keys and values as f32, f16, bf16, int8 or int4", NULL},
+    {"attn-eps", 0, "E", OPTION_NUMBER, FIELD(attn_eps), 0, 1, ON_READING, GROUP_COMPUTING,
+     "leave out older keys whose attention weights are proved to be at most E together; 0 reads all", "6e-08, 2^-24"},
     {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
      "tokens that go through a layer together", "512"},
     {"span", 0, "TOKENS", OPTION_COUNT, FIELD(span_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
@@ -164,7 +166,8 @@ struct options options_defaults(enum command_id command)
         .max_tokens = command == COMMAND_CONTINUE ? 200 : 300,
         .sampler = quire_sampler_defaults(),
         .commit_seconds = (float)quire_engine_defaults().commit_seconds,
-        .kv_type = quire_dtype_name(quire_engine_defaults().kv_type),
+        .attn_eps = quire_engine_defaults().attn_eps,
+        .kv_type = quire_kv_type_name(quire_engine_defaults().kv_type),
     };
 }
 
@@ -314,11 +317,11 @@ static quire_status check_together(const struct options *o, quire_error *err)
     if (o->command == COMMAND_INFO && o->model && o->n_arguments > 0)
         return quire_fail(err, QUIRE_ERR_USAGE, "the model is given twice: '%s' and '%s'", o->model, o->arguments[0]);
 
-    quire_dtype kv_type;
+    quire_kv_type kv_type;
     quire_prompt_format format;
-    quire_status status = quire_dtype_parse(&kv_type, o->kv_type, err);
-    if (status == QUIRE_OK && kv_type > QUIRE_DTYPE_BF16)
-        return quire_fail(err, QUIRE_ERR_USAGE, "option '--kv-type': '%s' is not f32, f16 or bf16", o->kv_type);
+    quire_status status = quire_kv_type_parse(&kv_type, o->kv_type, NULL);
+    if (status != QUIRE_OK)
+        return quire_fail(err, status, "option '--kv-type': '%s' is not f32, f16, bf16, int8 or int4", o->kv_type);
     if (status == QUIRE_OK && o->format)
         status = quire_prompt_format_parse(&format, o->format, err);
     return status;

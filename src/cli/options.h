@@ -55,6 +55,7 @@ struct options {
     bool force;
     float commit_seconds;
     const char *kv_type;
+    float attn_eps;
     uint32_t chunk_tokens;
     uint32_t span_tokens;
     uint32_t n_threads;

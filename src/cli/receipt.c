@@ -85,6 +85,9 @@ void receipt_print(struct session *s, const struct receipt *r)
         progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
                       text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds),
                       endings[r->ending].words);
+    if (r->n_blocks_met > 0)
+        progress_detail(&s->progress, "attention left out %.1f %% of the blocks of keys and values",
+                        100.0 * (double)r->n_blocks_skipped / (double)(r->n_blocks_met + r->n_blocks_skipped));
     text_bytes(a, receipt_peak_bytes());
     text_bytes(b, r->disk_bytes);
     if (s->store)
@@ -144,6 +147,8 @@ void receipt_add_json(json_t *object, const struct session *s, const struct rece
     }
     json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)receipt_peak_bytes()));
     json_object_set_new(object, "kv_bytes_written", json_integer((json_int_t)r->disk_bytes));
+    json_object_set_new(object, "kv_blocks_met", json_integer((json_int_t)r->n_blocks_met));
+    json_object_set_new(object, "kv_blocks_skipped", json_integer((json_int_t)r->n_blocks_skipped));
     json_object_set_new(object, "store", s->store ? json_text(s->store, strlen(s->store)) : json_null());
     json_object_set_new(object, "model", json_text(s->model_path, strlen(s->model_path)));
     json_object_set_new(object, "model_fingerprint", json_string(quire_model_fingerprint(s->model)));

@@ -19,12 +19,13 @@ enum ending {
 
 struct receipt {
     const struct document *document;
-    quire_plan plan;     /* what was planned before the work */
-    uint64_t n_prompt;   /* tokens of the prompt format around the document */
-    uint64_t n_reused;   /* tokens taken from the store */
-    uint64_t n_resumed;  /* what an interrupted reading had done besides, in tokens */
-    uint64_t n_new;      /* tokens written */
-    uint64_t disk_bytes; /* written to the store or to temporary files */
+    quire_plan plan;                         /* what was planned before the work */
+    uint64_t n_prompt;                       /* tokens of the prompt format around the document */
+    uint64_t n_reused;                       /* tokens taken from the store */
+    uint64_t n_resumed;                      /* what an interrupted reading had done besides, in tokens */
+    uint64_t n_new;                          /* tokens written */
+    uint64_t n_blocks_met, n_blocks_skipped; /* by attention */
+    uint64_t disk_bytes;                     /* written to the store or to temporary files */
     double read_seconds;
     double write_seconds;
     enum ending ending;

@@ -49,7 +49,7 @@ static quire_status open_engine(struct session *s)
 {
     const struct options *o = s->o;
     quire_engine_options options = quire_engine_defaults();
-    quire_status status = quire_dtype_parse(&options.kv_type, o->kv_type, &s->error);
+    quire_status status = quire_kv_type_parse(&options.kv_type, o->kv_type, &s->error);
     if (status != QUIRE_OK)
         return status;
     if (s->store)
@@ -60,6 +60,7 @@ static quire_status open_engine(struct session *s)
     options.store_path = s->store;
     options.no_reuse = s->on_logprobs != NULL; /* log-probabilities are computed, not stored */
     options.commit_seconds = (double)o->commit_seconds;
+    options.attn_eps = o->attn_eps;
     options.chunk_tokens = o->chunk_tokens;
     options.span_tokens = o->span_tokens;
     options.n_threads = o->n_threads;
@@ -71,7 +72,7 @@ static quire_status open_engine(struct session *s)
     if (status == QUIRE_OK) {
         interrupt_watch_engine(s->engine);
         progress_detail(&s->progress, "engine: %s kernels, %u threads, %s keys and values", quire_engine_isa(s->engine),
-                        quire_engine_n_threads(s->engine), quire_dtype_name(options.kv_type));
+                        quire_engine_n_threads(s->engine), quire_kv_type_name(options.kv_type));
     }
     return status;
 }

@@ -4,17 +4,15 @@
 
 #include "engine.h"
 
-/* Both ways of attention check the blocks that an earlier run stored, when they are first used. Errors: FORMAT
- * (damaged: named; kv_book_condemn), IO, CANCELLED; `out` is then undefined. */
+/* Both ways of attention check the blocks that an earlier run stored, when they are first used; leave out what the
+ * certified stop (attention_stop.h) proves to be nothing, block by block, without touching it; and count in the engine
+ * what they met. Errors: FORMAT (damaged: named; kv_book_condemn), IO, CANCELLED; `out` is then undefined. */
 
-/* Scratch memory of the threads, for both uses below. */
+/* Scratch memory of the threads. */
 struct attention_scratch {
     float *memory;
     size_t worker_floats;
 };
-
-/* Floats that one thread needs. */
-size_t attention_scratch_floats(const quire_config *config);
 
 /* Queries of tokens [first, first + n) of one layer, whose keys and values up to there are in the book.
  * q: row r of token first + r starts at q + r * q_stride, heads side by side; scaled here by softmax_scale.
@@ -31,13 +29,35 @@ struct attention {
     bool releases_heads;
     bool asks_ahead;
 };
+
+/* Floats that one thread needs for attention_chunk. */
+size_t attention_scratch_floats(const quire_config *config);
 quire_status attention_chunk(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
-/* The same for one token (n == 1), the last in the book: blocks are used as they are stored. */
+/* The same for one token (n == 1), the last in the book: blocks are used as they are stored. Each head's older part is
+ * cut into segments at absolute positions, which any thread may take, and put together in their order. scratch: memory
+ * of attention_token_floats, for texts of up to n_tokens. */
+size_t attention_token_floats(const quire_config *config, uint64_t n_tokens);
 quire_status attention_token(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
 /* The beginning of that: asks for the blocks of a layer's first heads, one for each thread, for a token at `position`.
  */
 void attention_ask_ahead(const struct quire_engine *engine, const struct kv_book *kv, uint32_t layer, size_t position);
+
+/* --- for both ----------------------------------------------------------------------------------------------- */
+
+/* What the layer held when the book was opened is sound. */
+quire_status attention_check_blocks(struct quire_engine *engine, const struct attention *attention, quire_error *err);
+
+/* Floats from one row of a tile to the next. */
+static inline size_t attention_row_floats(const quire_config *config)
+{
+    return (config->head_dim + LANES - 1) / LANES * LANES;
+}
+
+static inline uint32_t attention_kv_head(const quire_config *config, uint32_t head)
+{
+    return head / (config->n_heads / config->kv_n_heads);
+}
 
 #endif

@@ -15,6 +15,8 @@ quire_status quire_book_open(quire_book **out, quire_engine *engine, quire_error
     if (!book)
         return QUIRE_ERR_NO_MEMORY;
     book->engine = engine;
+    atomic_store(&engine->n_blocks_met, 0);
+    atomic_store(&engine->n_blocks_due, 0);
     engine->has_book = true;
     quire_book_describe(book, NULL, NULL); /* whatever the book before was called */
     *out = book;
@@ -192,7 +194,7 @@ static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
     quire_engine *engine = book->engine;
     quire_status status = QUIRE_OK;
     if (!book->decode)
-        status = decode_open(&book->decode, engine, err);
+        status = decode_open(&book->decode, engine, book->n_read + book->n_new, err);
     if (status == QUIRE_OK && !book->branch)
         status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
     if (status == QUIRE_OK)
@@ -266,6 +268,16 @@ uint64_t quire_book_n_tokens(const quire_book *book)
 uint64_t quire_book_n_reused(const quire_book *book)
 {
     return book->n_reused;
+}
+
+uint64_t quire_book_n_blocks_met(const quire_book *book)
+{
+    return atomic_load(&book->engine->n_blocks_met);
+}
+
+uint64_t quire_book_n_blocks_skipped(const quire_book *book)
+{
+    return atomic_load(&book->engine->n_blocks_due) - atomic_load(&book->engine->n_blocks_met);
 }
 
 uint64_t quire_book_n_resumed(const quire_book *book)

@@ -16,18 +16,18 @@ struct decode {
     struct attention_scratch scratch;
 };
 
-size_t decode_floats(const quire_config *config, uint32_t n_threads)
+size_t decode_floats(const quire_config *config, uint64_t n_tokens)
 {
-    return 2 * (size_t)config->d_model + layer_wide_floats(config) + n_threads * attention_scratch_floats(config);
+    return 2 * (size_t)config->d_model + layer_wide_floats(config) + attention_token_floats(config, n_tokens);
 }
 
-quire_status decode_open(struct decode **out, const struct quire_engine *engine, quire_error *err)
+quire_status decode_open(struct decode **out, const struct quire_engine *engine, uint64_t n_tokens, quire_error *err)
 {
     const quire_config *config = &engine->model->config;
     struct decode *decode = mem_calloc(1, sizeof *decode, "decoding", err);
     if (!decode)
         return QUIRE_ERR_NO_MEMORY;
-    decode->memory = mem_aligned(decode_floats(config, threads_count(engine->threads)), sizeof(float), "decoding", err);
+    decode->memory = mem_aligned(decode_floats(config, n_tokens), sizeof(float), "decoding", err);
     if (!decode->memory) {
         free(decode);
         return QUIRE_ERR_NO_MEMORY;
@@ -36,7 +36,6 @@ quire_status decode_open(struct decode **out, const struct quire_engine *engine,
     decode->normed = decode->x + config->d_model;
     decode->wide = decode->normed + config->d_model;
     decode->scratch.memory = decode->wide + layer_wide_floats(config);
-    decode->scratch.worker_floats = attention_scratch_floats(config);
     *out = decode;
     return QUIRE_OK;
 }

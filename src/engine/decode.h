@@ -6,9 +6,10 @@
 
 struct decode;
 
-quire_status decode_open(struct decode **out, const struct quire_engine *engine, quire_error *err);
+/* For positions below n_tokens. Errors: NO_MEMORY. */
+quire_status decode_open(struct decode **out, const struct quire_engine *engine, uint64_t n_tokens, quire_error *err);
 void decode_close(struct decode *decode);
-size_t decode_floats(const quire_config *config, uint32_t n_threads);
+size_t decode_floats(const quire_config *config, uint64_t n_tokens);
 
 /* Token `id` at position `position`, which is the book's next: its keys and values are put, and logits are those after
  * it. Errors: of kv_book_put; NUMERIC; CANCELLED between layers. */

@@ -9,7 +9,7 @@
 #include "identity.h"
 #include "linear.h"
 
-struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type)
+struct kv_geometry engine_kv_geometry(const quire_config *config, quire_kv_type kv_type)
 {
     return (struct kv_geometry){
         .n_layers = config->n_layers,
@@ -21,19 +21,22 @@ struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv
 
 quire_engine_options quire_engine_defaults(void)
 {
-    return (quire_engine_options){.kv_type = QUIRE_DTYPE_BF16, .commit_seconds = 60};
+    return (quire_engine_options){.kv_type = QUIRE_KV_BF16, .attn_eps = 0x1p-24f, .commit_seconds = 60};
 }
 
 static quire_status check_options(const quire_engine_options *opts, quire_error *err)
 {
-    if (opts->kv_type != QUIRE_DTYPE_F32 && opts->kv_type != QUIRE_DTYPE_F16 && opts->kv_type != QUIRE_DTYPE_BF16)
-        return quire_fail(err, QUIRE_ERR_USAGE, "keys and values are kept as f32, f16 or bf16, not %s",
-                          quire_dtype_name(opts->kv_type));
+    if ((unsigned)opts->kv_type >= QUIRE_KV_TYPE_COUNT)
+        return quire_fail(err, QUIRE_ERR_USAGE,
+                          "keys and values cannot be kept as type %d: expected f32, f16, bf16, int8 or int4",
+                          (int)opts->kv_type);
     if (opts->chunk_tokens > 1 << 20)
         return quire_fail(err, QUIRE_ERR_USAGE, "a chunk of %u tokens is too large: at most %d", opts->chunk_tokens,
                           1 << 20);
     if (!(opts->commit_seconds >= 0))
         return quire_fail(err, QUIRE_ERR_USAGE, "a commit every %g seconds: expected 0 or more", opts->commit_seconds);
+    if (!(opts->attn_eps >= 0 && opts->attn_eps <= 1))
+        return quire_fail(err, QUIRE_ERR_USAGE, "an attention error of %g: expected 0 to 1", (double)opts->attn_eps);
     if (opts->n_threads > 1024)
         return quire_fail(err, QUIRE_ERR_USAGE, "%u threads are too many: at most 1024", opts->n_threads);
     return QUIRE_OK;
@@ -50,7 +53,7 @@ static quire_status copy_string(const char **field, quire_error *err)
 static quire_status open_store(quire_engine *engine, quire_error *err)
 {
     char identity[IDENTITY_SIZE];
-    identity_make(identity, engine->model, engine->kernels->gemm->name, engine->kernels->name);
+    identity_make(identity, engine->model, engine->kernels->gemm->name, engine->kernels->name, engine->opts.attn_eps);
     struct kv_store_options opts = {
         .path = engine->opts.store_path,
         .spill_path = engine->opts.spill_path,

@@ -21,6 +21,7 @@ struct quire_engine {
     void *fixed;               /* one token's activations in fixed point: linear_vector */
     float *slopes;             /* ALiBi, [n_heads]; zeros without */
     atomic_bool is_cancelled;
+    atomic_ullong n_blocks_met, n_blocks_due; /* of the open book: see quire_book_n_blocks_met */
     bool has_book;
     double products_per_second; /* operations, measured: estimate.c; 0: not yet */
 };
@@ -50,6 +51,13 @@ static inline bool engine_is_cancelled(struct quire_engine *engine)
     return atomic_load_explicit(&engine->is_cancelled, memory_order_relaxed);
 }
 
+/* Blocks that attention met, of those that it would have without the certified stop. */
+static inline void engine_count_blocks(struct quire_engine *engine, uint64_t n_met, uint64_t n_due)
+{
+    atomic_fetch_add_explicit(&engine->n_blocks_met, n_met, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->n_blocks_due, n_due, memory_order_relaxed);
+}
+
 /* Errors: CANCELLED. */
 static inline quire_status engine_check_cancelled(struct quire_engine *engine, quire_error *err)
 {
@@ -77,6 +85,6 @@ static inline size_t engine_qkv_width(const quire_config *config)
     return config->d_model + 2 * engine_kv_width(config);
 }
 
-struct kv_geometry engine_kv_geometry(const quire_config *config, quire_dtype kv_type);
+struct kv_geometry engine_kv_geometry(const quire_config *config, quire_kv_type kv_type);
 
 #endif

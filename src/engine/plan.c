@@ -48,9 +48,12 @@ static struct needs measure(const struct quire_model *model, const struct kernel
     n.heads_kv = u64_min(n.layer_kv, n.layer_kv / config->kv_n_heads * n_threads);
     /* Unfinished blocks: of the text, and of the branch that is appended to it. */
     uint64_t open_blocks = 2ull * config->n_layers * config->kv_n_heads * kv_block_bytes(&geometry);
-    n.fixed = PLAN_BASE_BYTES + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) +
+    /* Key norms: one number for each block, in pages of their own for each layer and head. */
+    uint64_t norms =
+        size_round_up(n_all / KV_BLOCK_TOKENS * sizeof(float) + 1, 4096) * config->n_layers * config->kv_n_heads;
+    n.fixed = PLAN_BASE_BYTES + norms + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) +
               2 * f * config->vocab_size + open_blocks;
-    n.decode = f * decode_floats(config, n_threads);
+    n.decode = f * decode_floats(config, n_all);
     n.packed = layer_packed_bytes(model, gemm) +
                f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
                layer_strips_bytes(config, gemm, 1);

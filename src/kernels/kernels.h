@@ -16,6 +16,7 @@
 #include "gemm.h"
 #include "quire/dtype.h"
 #include "quire/error.h"
+#include "quire/kv_type.h"
 
 enum {
     TILE_KEYS = 64,    /* keys of a tile: one KV block */
@@ -40,6 +41,8 @@ struct attention_tile {
     float *acc; /* the same shape; zero at the start */
     float *max; /* [n_queries rounded up]; -INFINITY at the start */
     float *sum; /* [n_queries rounded up]; 0 at the start */
+    /* Row r takes blocks while bit r is set; later ones leave it as it is. */
+    uint64_t live;
 };
 
 /* A vector in 16-bit fixed point: FIXED_BLOCK numbers share a scale, the largest of them is +-32767. Rounded to
@@ -85,21 +88,21 @@ struct kernels {
     /* The largest of x[0..n) and the sum of exp(x[i] - largest): a row of logits on the way to probabilities. */
     void (*softmax_sum)(const float *x, size_t n, float *largest, double *sum);
 
-    /* Takes one block into a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a query are
-     * masked. Blocks are given newest first, so that a query meets its own position first and its maximum is soon
-     * final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond n_keys;
-     * v beyond head_dim too. */
+    /* Takes one block into the live rows of a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a
+     * query are masked. Blocks are given newest first, so that a query meets its own position first and its maximum is
+     * soon final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond
+     * n_keys; v beyond head_dim too. */
     void (*attend)(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key);
 
-    /* The same for n_queries == 1 and keys as they are stored: k: [n_keys][head_dim], v: [n_keys][head_dim], in the KV
-     * type. The query is not masked: all keys are at or before it. scratch: [2][row] floats, zero beyond head_dim. */
-    void (*attend_one)(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
-                       uint32_t n_keys, int64_t first_key, float *scratch);
+    /* The same for n_queries == 1 and keys and values as they are stored, n_keys rows of each side of a KV block
+     * (base/kv_rows.h). */
+    void (*attend_one)(const struct attention_tile *tile, quire_kv_type type, const void *k, const void *v,
+                       uint32_t n_keys, int64_t first_key);
 
-    /* Columns of a stored block for attend: k_columns[c][j] = k[j][c] for j < n_keys, 0 beyond; scratch: [row] floats.
-     */
-    void (*unpack_columns)(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
-                           float *scratch);
+    /* A side of a stored block for attend. Columns: columns[c][j] = side[j][c] for j < n, 0 beyond. Rows: rows[j][c],
+     * TILE_KEYS rows with `row` floats, 0 beyond n and head_dim. */
+    void (*unpack_columns)(float *columns, quire_kv_type type, const void *side, uint32_t n, uint32_t head_dim);
+    void (*unpack_rows)(float *rows, uint32_t row, quire_kv_type type, const void *side, uint32_t n, uint32_t head_dim);
 };
 
 /* The table named, or, for NULL, the one that QUIRE_ISA names, or the best that this processor runs.

@@ -1,8 +1,10 @@
 /* The kernels in plain C: the specification that the vector ones are tested against. Sums are in double. */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/kv_rows.h"
 #include "tables.h"
 
 static void unpack_f32(float *dst, const void *src, size_t n)
@@ -160,6 +162,11 @@ static void take_block(const struct attention_tile *tile, uint32_t r, const doub
     tile->sum[r] = (float)sum;
 }
 
+static bool is_live(const struct attention_tile *tile, uint32_t r)
+{
+    return (tile->live >> r & 1) != 0;
+}
+
 static void attend(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key)
 {
     for (uint32_t r = 0; r < tile->n_queries; r++) {
@@ -172,49 +179,66 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
             score += (double)tile->slope * (double)(first_key + j - query);
             scores[j] = first_key + j <= query ? score : -INFINITY;
         }
-        take_block(tile, r, scores, v);
+        if (is_live(tile, r))
+            take_block(tile, r, scores, v);
     }
 }
 
-static void unpack_columns(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
-                           float *scratch)
+static void unpack_columns(float *columns, quire_kv_type type, const void *side, uint32_t n, uint32_t head_dim)
 {
-    size_t row_bytes = (size_t)head_dim * quire_dtype_block_bytes(type);
-    memset(k_columns, 0, (size_t)head_dim * TILE_KEYS * sizeof *k_columns);
-    for (uint32_t j = 0; j < n_keys; j++) {
-        unpack_type[type](scratch, (const unsigned char *)k + j * row_bytes, head_dim);
-        for (uint32_t c = 0; c < head_dim; c++)
-            k_columns[(size_t)c * TILE_KEYS + j] = scratch[c];
-    }
+    memset(columns, 0, (size_t)head_dim * TILE_KEYS * sizeof *columns);
+    for (uint32_t j = 0; j < n; j++)
+        for (uint32_t c = 0; c < head_dim; c += KV_GROUP) {
+            float part[KV_GROUP];
+            uint32_t n_channels = head_dim - c < KV_GROUP ? head_dim - c : KV_GROUP;
+            kv_rows_unpack(part, side, type, head_dim, j, c, n_channels);
+            for (uint32_t i = 0; i < n_channels; i++)
+                columns[(size_t)(c + i) * TILE_KEYS + j] = part[i];
+        }
 }
 
-static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
-                       uint32_t n_keys, int64_t first_key, float *scratch)
+static void unpack_rows(float *rows, uint32_t row, quire_kv_type type, const void *side, uint32_t n, uint32_t head_dim)
 {
-    size_t row_bytes = (size_t)tile->head_dim * quire_dtype_block_bytes(type);
+    memset(rows, 0, (size_t)TILE_KEYS * row * sizeof *rows);
+    for (uint32_t j = 0; j < n; j++)
+        kv_rows_unpack(rows + (size_t)j * row, side, type, head_dim, j, 0, head_dim);
+}
+
+static void attend_one(const struct attention_tile *tile, quire_kv_type type, const void *k, const void *v,
+                       uint32_t n_keys, int64_t first_key)
+{
     double scores[TILE_KEYS];
     double new_max = (double)tile->max[0];
+    if (!is_live(tile, 0))
+        return;
     for (uint32_t j = 0; j < n_keys; j++) {
         scores[j] = (double)tile->slope * (double)(first_key + j - tile->first_query);
-        unpack_type[type](scratch, (const unsigned char *)k + j * row_bytes, tile->head_dim);
-        for (uint32_t c = 0; c < tile->head_dim; c++)
-            scores[j] += (double)tile->q[c] * (double)scratch[c];
+        for (uint32_t c = 0; c < tile->head_dim; c += KV_GROUP) {
+            float part[KV_GROUP];
+            uint32_t n = tile->head_dim - c < KV_GROUP ? tile->head_dim - c : KV_GROUP;
+            kv_rows_unpack(part, k, type, tile->head_dim, j, c, n);
+            for (uint32_t i = 0; i < n; i++)
+                scores[j] += (double)tile->q[c + i] * (double)part[i];
+        }
         new_max = fmax(new_max, scores[j]);
     }
     float rounded_max = (float)new_max;
     double keep = exp((double)tile->max[0] - (double)rounded_max);
     double sum = (double)tile->sum[0] * keep;
-    float *part = scratch + tile->row; /* the block's values, summed by themselves first */
-    memset(part, 0, tile->row * sizeof *part);
-    for (uint32_t j = 0; j < n_keys; j++) {
-        double p = exp(scores[j] - (double)rounded_max);
-        unpack_type[type](scratch, (const unsigned char *)v + j * row_bytes, tile->head_dim);
-        sum += p;
-        for (uint32_t c = 0; c < tile->head_dim; c++)
-            part[c] = (float)((double)part[c] + p * (double)scratch[c]);
+    for (uint32_t j = 0; j < n_keys; j++)
+        sum += exp(scores[j] - (double)rounded_max);
+    for (uint32_t c = 0; c < tile->head_dim; c += KV_GROUP) {
+        double values[KV_GROUP] = {0}; /* the block's, summed by themselves first */
+        float part[KV_GROUP];
+        uint32_t n = tile->head_dim - c < KV_GROUP ? tile->head_dim - c : KV_GROUP;
+        for (uint32_t j = 0; j < n_keys; j++) {
+            kv_rows_unpack(part, v, type, tile->head_dim, j, c, n);
+            for (uint32_t i = 0; i < n; i++)
+                values[i] += exp(scores[j] - (double)rounded_max) * (double)part[i];
+        }
+        for (uint32_t i = 0; i < n; i++)
+            tile->acc[c + i] = (float)((double)tile->acc[c + i] * keep + values[i]);
     }
-    for (uint32_t c = 0; c < tile->head_dim; c++)
-        tile->acc[c] = (float)((double)tile->acc[c] * keep + (double)part[c]);
     tile->max[0] = rounded_max;
     tile->sum[0] = (float)sum;
 }
@@ -232,4 +256,5 @@ const struct kernels kernels_ref = {
     .attend = attend,
     .attend_one = attend_one,
     .unpack_columns = unpack_columns,
+    .unpack_rows = unpack_rows,
 };

@@ -2,6 +2,7 @@
  * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and KERNELS_BF16 where products are to be made of
  * bfloat16 factors; it is compiled for the instruction set in question. */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #if KERNELS_WIDTH > 4
@@ -9,6 +10,7 @@
 #endif
 
 #include "base/bytes.h"
+#include "base/kv_rows.h"
 #include "tables.h"
 
 enum { W = KERNELS_WIDTH };
@@ -68,25 +70,48 @@ INLINE vec larger(vec a, vec b)
     return choose(a > b, a, b);
 }
 
-/* Sum and maximum over the lanes, in a fixed tree. */
-INLINE float lane_sum(vec v)
+/* Sum and maximum over the lanes, in a fixed tree: the upper half onto the lower, until one is left. The compilers take
+ * the portable form through memory. */
+#if KERNELS_WIDTH > 4
+INLINE __m128 upper_onto_lower(__m256 v, bool is_max)
+{
+    __m128 lower = _mm256_castps256_ps128(v), upper = _mm256_extractf128_ps(v, 1);
+    return is_max ? _mm_max_ps(lower, upper) : _mm_add_ps(lower, upper);
+}
+
+INLINE float lane_tree(vec v, bool is_max)
+{
+#if KERNELS_WIDTH == 16
+    __m256 low = _mm512_castps512_ps256((__m512)v), high = _mm512_extractf32x8_ps((__m512)v, 1);
+    __m256 half = is_max ? _mm256_max_ps(low, high) : _mm256_add_ps(low, high);
+#else
+    __m256 half = (__m256)v;
+#endif
+    __m128 x = upper_onto_lower(half, is_max), y = _mm_movehl_ps(x, x);
+    x = is_max ? _mm_max_ps(x, y) : _mm_add_ps(x, y);
+    y = _mm_shuffle_ps(x, x, 1);
+    return _mm_cvtss_f32(is_max ? _mm_max_ss(x, y) : _mm_add_ss(x, y));
+}
+#else
+INLINE float lane_tree(vec v, bool is_max)
 {
     float x[W];
     store(x, v);
     for (int half = W / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
-            x[i] += x[i + half];
+            x[i] = !is_max ? x[i] + x[i + half] : x[i] > x[i + half] ? x[i] : x[i + half];
     return x[0];
+}
+#endif
+
+INLINE float lane_sum(vec v)
+{
+    return lane_tree(v, false);
 }
 
 INLINE float lane_max(vec v)
 {
-    float x[W];
-    store(x, v);
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
-    return x[0];
+    return lane_tree(v, true);
 }
 
 /* --- exp and erfc ---------------------------------------------------------------------------------------------- */
@@ -402,117 +427,6 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
     *sum = total;
 }
 
-/* --- attention ------------------------------------------------------------------------------------------------- */
-
-/* Keys whose scores are summed at once: as many as the registers hold for ROWS queries. */
-enum { ROWS = TILE_ROW_STEP, SCORE_VECTORS = W == 16 ? 4 : 2, SCORE_KEYS = SCORE_VECTORS * W };
-
-/* Scores of ROWS queries against SCORE_KEYS keys, one column of keys at a time. scores: rows of TILE_KEYS. */
-INLINE void score_rows(const struct attention_tile *tile, const float *q, const float *k_columns, float *scores)
-{
-    vec s[ROWS][SCORE_VECTORS];
-    for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < SCORE_VECTORS; b++)
-            s[a][b] = splat(0.0f);
-    for (uint32_t c = 0; c < tile->head_dim; c++) {
-        const float *column = k_columns + (size_t)c * TILE_KEYS;
-        for (int a = 0; a < ROWS; a++)
-            for (int b = 0; b < SCORE_VECTORS; b++)
-                s[a][b] += load(column + b * W) * q[(size_t)a * tile->row + c];
-    }
-    for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < SCORE_VECTORS; b++)
-            store(scores + a * TILE_KEYS + b * W, s[a][b]);
-}
-
-/* 0, 1, 2, ... */
-INLINE vec lane_numbers(void)
-{
-    float x[W];
-    for (int i = 0; i < W; i++)
-        x[i] = (float)i;
-    return load(x);
-}
-
-/* Adds the bias to one query's scores, masks the keys behind it, and gives the largest. distance: first_key - query. */
-INLINE float bias_row(float s[TILE_KEYS], float slope, int64_t distance)
-{
-    const vec lane = lane_numbers();
-    vec max = splat(-INFINITY);
-    for (int j = 0; j < TILE_KEYS; j += W) {
-        vec d = lane + (float)(distance + j);
-        vec biased = choose(d > 0.0f, splat(-INFINITY), load(s + j) + d * slope);
-        store(s + j, biased);
-        max = larger(max, biased);
-    }
-    return lane_max(max);
-}
-
-/* s = exp(s - max), and their sum. */
-INLINE float exp_row(float s[TILE_KEYS], float max)
-{
-    vec sum = splat(0.0f);
-    for (int j = 0; j < TILE_KEYS; j += W) {
-        vec e = exp_vec(load(s + j) - max);
-        store(s + j, e);
-        sum += e;
-    }
-    return lane_sum(sum);
-}
-
-INLINE float exp_one(float x)
-{
-    float e[W];
-    store(e, exp_vec(splat(x)));
-    return e[0];
-}
-
-/* acc = acc * keep + p . v for n_vectors columns of ROWS queries. A block's values are summed by themselves first:
- * added one by one to a sum over 84,000 keys, each would lose its low bits. */
-INLINE void add_values(const struct attention_tile *tile, float *acc, const float keep[ROWS], float p[ROWS][TILE_KEYS],
-                       const float *v, int n_vectors)
-{
-    vec o[ROWS][2];
-    for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < n_vectors; b++)
-            o[a][b] = splat(0.0f);
-    for (int j = 0; j < TILE_KEYS; j++)
-        for (int b = 0; b < n_vectors; b++) {
-            vec value = load(v + (size_t)j * tile->row + b * W);
-            for (int a = 0; a < ROWS; a++)
-                o[a][b] += value * p[a][j];
-        }
-    for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < n_vectors; b++) {
-            float *sum = acc + (size_t)a * tile->row + b * W;
-            store(sum, load(sum) * keep[a] + o[a][b]);
-        }
-}
-
-static void attend(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key)
-{
-    for (uint32_t r = 0; r < tile->n_queries; r += ROWS) {
-        float s[ROWS][TILE_KEYS], keep[ROWS];
-        const float *q = tile->q + (size_t)r * tile->row;
-        float *acc = tile->acc + (size_t)r * tile->row;
-        for (int j = 0; j < TILE_KEYS; j += SCORE_KEYS)
-            score_rows(tile, q, k_columns + j, s[0] + j);
-        for (int a = 0; a < ROWS; a++) {
-            float old_max = tile->max[r + a];
-            float new_max = bias_row(s[a], tile->slope, first_key - (tile->first_query + r + a));
-            new_max = new_max > old_max ? new_max : old_max;
-            keep[a] = exp_one(old_max - new_max);
-            tile->sum[r + a] = tile->sum[r + a] * keep[a] + exp_row(s[a], new_max);
-            tile->max[r + a] = new_max;
-        }
-        uint32_t c = 0;
-        for (; c + 2 * W <= tile->row; c += 2 * W)
-            add_values(tile, acc + c, keep, s, v + c, 2);
-        if (c < tile->row)
-            add_values(tile, acc + c, keep, s, v + c, 1);
-    }
-}
-
 /* --- products of many rows ---------------------------------------------------------------------------------------- */
 
 #if KERNELS_WIDTH > 4
@@ -529,52 +443,7 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
 #define KERNELS_GEMM_EXACT gemm_openblas
 #endif
 
-/* --- attention of stored keys ------------------------------------------------------------------------------------- */
-
-static void (*const unpack_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {
-    unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0};
-static float (*const dot_type[QUIRE_DTYPE_COUNT])(const void *, const float *, size_t) = {dot_f32, dot_f16, dot_bf16,
-                                                                                          dot_q8_0, dot_q4_0};
-
-static void unpack_columns(float *k_columns, quire_dtype type, const void *k, uint32_t n_keys, uint32_t head_dim,
-                           float *scratch)
-{
-    size_t row_bytes = (size_t)head_dim * quire_dtype_block_bytes(type);
-    if (n_keys < TILE_KEYS)
-        memset(k_columns, 0, (size_t)head_dim * TILE_KEYS * sizeof *k_columns);
-    for (uint32_t j = 0; j < n_keys; j++) {
-        unpack_type[type](scratch, (const unsigned char *)k + j * row_bytes, head_dim);
-        for (uint32_t c = 0; c < head_dim; c++)
-            k_columns[(size_t)c * TILE_KEYS + j] = scratch[c];
-    }
-}
-
-static void attend_one(const struct attention_tile *tile, quire_dtype type, const void *k, const void *v,
-                       uint32_t n_keys, int64_t first_key, float *scratch)
-{
-    size_t row_bytes = (size_t)tile->head_dim * quire_dtype_block_bytes(type);
-    float s[TILE_KEYS];
-    float old_max = tile->max[0], new_max = old_max;
-    for (uint32_t j = 0; j < n_keys; j++) {
-        s[j] = dot_type[type]((const unsigned char *)k + j * row_bytes, tile->q, tile->head_dim) +
-               tile->slope * (float)(first_key + j - tile->first_query);
-        new_max = s[j] > new_max ? s[j] : new_max;
-    }
-    for (uint32_t j = n_keys; j < TILE_KEYS; j++)
-        s[j] = -INFINITY;
-    float keep = exp_one(old_max - new_max);
-    tile->sum[0] = tile->sum[0] * keep + exp_row(s, new_max);
-    tile->max[0] = new_max;
-    float *part = scratch + tile->row; /* the block's values, summed by themselves first */
-    memset(part, 0, tile->row * sizeof *part);
-    for (uint32_t j = 0; j < n_keys; j++) {
-        unpack_type[type](scratch, (const unsigned char *)v + j * row_bytes, tile->head_dim);
-        for (uint32_t c = 0; c < tile->row; c += W)
-            store(part + c, load(part + c) + load(scratch + c) * s[j]);
-    }
-    for (uint32_t c = 0; c < tile->row; c += W)
-        store(tile->acc + c, load(tile->acc + c) * keep + load(part + c));
-}
+#include "attention_vector.h"
 
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
@@ -593,4 +462,5 @@ const struct kernels KERNELS_TABLE = {
     .attend = attend,
     .attend_one = attend_one,
     .unpack_columns = unpack_columns,
+    .unpack_rows = unpack_rows,
 };

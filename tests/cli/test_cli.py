@@ -370,6 +370,15 @@ class Writing(Case):
         kept_out, = self.objects("continue", "-n", "5", "--no-store", self.story)
         self.assertEqual((kept_out["reused_tokens"], kept_out["store"]), (0, None))
 
+    def test_every_type_in_the_store_is_as_its_page_says(self):
+        text = self.write("long.txt", STORY * 8)
+        types = ("f32", "f16", "int8", "int4")
+        for kv_type in types:
+            self.run_quire("continue", "-n", "1", "--kv-type", kv_type, text)
+        sound = self.second_reader()
+        self.assertEqual((sound.returncode, sound.stderr), (0, ""))
+        self.assertEqual(len(sound.stdout.splitlines()), len(types))
+
     def test_store_is_as_its_page_says(self):
         long = STORY * 8
         self.run_quire("continue", "-n", "1", self.write("long.txt", long))

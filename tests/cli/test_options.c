@@ -119,7 +119,7 @@ static void mistakes_are_named(void)
         {{"continue", "--top-p", "nan"}, "'nan' is not a number"},
         {{"continue", "--temperature", "-1"}, "'-1' is not a number from 0 to 1000"},
         {{"continue", "--stop", ""}, "the text is empty"},
-        {{"continue", "--kv-type", "q8_0"}, "not f32, f16 or bf16"},
+        {{"continue", "--kv-type", "q8_0"}, "not f32, f16, bf16, int8 or int4"},
         {{"continue", "--kv-type", "int3"}, "int3"},
         {{"ask", "--prompt-format", "alpaca", "q"}, "alpaca"},
         {{"continue", "--head", "3", "--tail", "3"}, "exclude each other"},

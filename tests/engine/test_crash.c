@@ -200,7 +200,7 @@ static struct kv_store *open_as(const char *folder, const struct kv_manifest *ma
     struct kv_store *store;
     struct kv_store_options opts = {
         .path = folder,
-        .geometry = {manifest->n_layers, manifest->n_heads, manifest->head_dim, (quire_dtype)manifest->type},
+        .geometry = {manifest->n_layers, manifest->n_heads, manifest->head_dim, (quire_kv_type)manifest->type},
         .identity = manifest->identity,
     };
     REQUIRE_OK(kv_store_open(&store, &opts, &err));

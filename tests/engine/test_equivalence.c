@@ -25,7 +25,7 @@ static void compare(const struct reading *a, const struct reading *b, const quir
 typedef void vary_fn(quire_engine_options *opts, size_t variation, const quire_model *model);
 
 /* Reads the same text as it is, and with each of the variations. isa NULL: the best that runs here. */
-static void with_variations_at(const char *isa, quire_dtype kv_type, vary_fn *vary, size_t n_variations,
+static void with_variations_at(const char *isa, quire_kv_type kv_type, vary_fn *vary, size_t n_variations,
                                double tolerance)
 {
     for (size_t m = 0; m < N_MODELS; m++) {
@@ -59,12 +59,12 @@ static void with_variations_at(const char *isa, quire_dtype kv_type, vary_fn *va
  * key is rounded, and one step of bf16 is 2^-8. */
 static void with_variations(vary_fn *vary, size_t n_variations)
 {
-    static const quire_dtype types[] = {QUIRE_DTYPE_F32, QUIRE_DTYPE_BF16};
+    static const quire_kv_type types[] = {QUIRE_KV_F32, QUIRE_KV_BF16};
     for (size_t t = 0; t < 2; t++) {
         with_variations_at(NULL, types[t], vary, n_variations, 0);
         with_variations_at(float32_isa(), types[t], vary, n_variations, 0);
     }
-    with_variations_at("base", QUIRE_DTYPE_F32, vary, n_variations, 1e-5);
+    with_variations_at("base", QUIRE_KV_F32, vary, n_variations, 1e-5);
 }
 
 static void vary_chunk(quire_engine_options *opts, size_t variation, const quire_model *model)
@@ -141,21 +141,21 @@ static void vary_isa(quire_engine_options *opts, size_t variation, const quire_m
 
 static void isa(void)
 {
-    with_variations_at(float32_isa(), QUIRE_DTYPE_F32, vary_isa, 2, 1e-4);
-    with_variations_at(float32_isa(), QUIRE_DTYPE_BF16, vary_isa, 2, 5e-3);
+    with_variations_at(float32_isa(), QUIRE_KV_F32, vary_isa, 2, 1e-4);
+    with_variations_at(float32_isa(), QUIRE_KV_BF16, vary_isa, 2, 5e-3);
 }
 
 /* --- the store ------------------------------------------------------------------------------------------------- */
 
 static void reuse(void)
 {
-    for (int type = QUIRE_DTYPE_F32; type <= QUIRE_DTYPE_BF16; type++) {
+    for (int type = QUIRE_KV_F32; type <= QUIRE_KV_BF16; type++) {
         char folder[64];
         make_folder(folder);
         quire_model *model = golden_model(models[1]);
         int32_t *ids = random_ids(N_TOKENS, quire_model_config(model)->vocab_size, 21);
         quire_engine_options opts = quire_engine_defaults();
-        opts.kv_type = (quire_dtype)type;
+        opts.kv_type = (quire_kv_type)type;
         struct reading want = read_ids(model, &opts, ids, N_TOKENS);
         opts.store_path = folder;
         struct reading first = read_ids(model, &opts, ids, 1000);
@@ -183,7 +183,7 @@ static void reuse(void)
         compare(&original, &longer, model, 0);
 
         /* Another model of the same shape, or another KV type, sees nothing of it. */
-        opts.kv_type = type == QUIRE_DTYPE_F32 ? QUIRE_DTYPE_F16 : QUIRE_DTYPE_F32;
+        opts.kv_type = type == QUIRE_KV_F32 ? QUIRE_KV_F16 : QUIRE_KV_F32;
         struct reading other = read_ids(model, &opts, ids, N_TOKENS);
         CHECK_EQ_INT(other.n_reused, 0);
         reading_release(&want);
@@ -282,7 +282,7 @@ static void append(void)
     size_t vocab_size = quire_model_config(model)->vocab_size;
     int32_t *ids = random_ids(N_TOKENS, (uint32_t)vocab_size, 41);
     quire_engine_options opts = quire_engine_defaults();
-    opts.kv_type = QUIRE_DTYPE_F32;
+    opts.kv_type = QUIRE_KV_F32;
     opts.isa = float32_isa();
     opts.store_path = folder;
     for (size_t n_read = 190; n_read <= 194; n_read++) {
@@ -338,7 +338,7 @@ static void bad_requests(void)
     CHECK(quire_book_logits(book) == NULL);
     quire_book_close(book);
     quire_engine_close(engine);
-    opts.kv_type = QUIRE_DTYPE_Q4_0;
+    opts.kv_type = QUIRE_KV_TYPE_COUNT;
     CHECK_EQ_INT(quire_engine_open(&engine, model, &opts, &err), QUIRE_ERR_USAGE);
     free(ids);
     quire_model_close(model);

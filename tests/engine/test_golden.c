@@ -18,7 +18,7 @@ static double tolerance_of(const char *name, double want)
 static quire_engine_options options(void)
 {
     quire_engine_options opts = quire_engine_defaults();
-    opts.kv_type = QUIRE_DTYPE_F32;
+    opts.kv_type = QUIRE_KV_F32;
     opts.isa = float32_isa();
     return opts;
 }

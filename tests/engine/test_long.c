@@ -24,7 +24,7 @@ static void to_84000(void)
     double *want = golden_numbers("long", "logprobs-at.txt", &n); /* position, id, log-probability */
     double *logits = golden_numbers("long", "logits.txt", &n_logits);
     quire_engine_options opts = quire_engine_defaults();
-    opts.kv_type = QUIRE_DTYPE_F32;
+    opts.kv_type = QUIRE_KV_F32;
     opts.isa = float32_isa();
     struct reading got = read_ids(model, &opts, ids, N_TOKENS);
     bool has_65519 = false, has_65520 = false, has_83999 = false;

@@ -42,7 +42,7 @@ static void trained_model(void)
     int32_t *ids = story_ids(model, &n);
     n = n < N_TOKENS ? n : N_TOKENS;
     quire_engine_options opts = quire_engine_defaults();
-    opts.kv_type = QUIRE_DTYPE_F32; /* else keys that round the other way hide what the products do */
+    opts.kv_type = QUIRE_KV_F32; /* else keys that round the other way hide what the products do */
     opts.isa = float32_isa();
     struct reading want = read_ids(model, &opts, ids, n);
     const struct kernels *kernels;

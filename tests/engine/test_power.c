@@ -135,7 +135,7 @@ static struct kv_store *open_store(const char *folder)
     CHECK(books.n > 0 && read_manifest(&manifest, folder, books.names[0]));
     struct kv_store_options opts = {
         .path = folder,
-        .geometry = {manifest.n_layers, manifest.n_heads, manifest.head_dim, (quire_dtype)manifest.type},
+        .geometry = {manifest.n_layers, manifest.n_heads, manifest.head_dim, (quire_kv_type)manifest.type},
         .identity = manifest.identity,
     };
     REQUIRE_OK(kv_store_open(&store, &opts, &err));

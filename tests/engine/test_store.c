@@ -81,12 +81,12 @@ static void an_identity_names_every_field(void)
     struct quire_model model = {.fingerprint = "0123456789abcdef0123456789abcdef",
                                 .tokenizer_fingerprint = "0123456789abcdef0123456789abcdef"};
     char identity[IDENTITY_SIZE], other[IDENTITY_SIZE];
-    identity_make(identity, &model, "openblas", "avx2");
+    identity_make(identity, &model, "openblas", "avx2", 0);
     size_t n_differ = 0;
     for (size_t i = 0; i < sizeof model.config / sizeof(uint32_t); i++) {
         struct quire_model changed = model;
         ((uint32_t *)&changed.config)[i] = i == offsetof(quire_config, norm_type) / sizeof(uint32_t) ? 1 : 0x01010101;
-        identity_make(other, &changed, "openblas", "avx2");
+        identity_make(other, &changed, "openblas", "avx2", 0);
         n_differ += strcmp(identity, other) != 0;
     }
     CHECK_EQ_INT(n_differ, sizeof model.config / sizeof(uint32_t));
@@ -94,7 +94,7 @@ static void an_identity_names_every_field(void)
     model.config.norm_type = QUIRE_NORM_RMSNORM;
     model.config.no_bias = model.config.alibi = model.config.qk_ln = true;
     model.config.learned_pos_emb = model.config.tie_word_embeddings = true;
-    identity_make(identity, &model, "openblas-bf16", "avx512-bf16");
+    identity_make(identity, &model, "openblas-bf16", "avx512-bf16", 0);
     CHECK(strstr(identity, "path openblas-bf16-avx512-bf16"));
     CHECK(strlen(identity) < KV_IDENTITY_SIZE - 40);
 }

@@ -48,7 +48,7 @@ static void make_book(void)
         .span_first = FUZZ_FRONTIER, .span_end = FUZZ_END, .layer = 1, .next_token = 280, .kv_token = 280};
     quire_error err = {0};
     snprintf(base.store, sizeof base.store, "%s/store", fuzz_folder());
-    base.geometry = (struct kv_geometry){.n_layers = 2, .n_heads = 2, .head_dim = 4, .type = QUIRE_DTYPE_BF16};
+    base.geometry = (struct kv_geometry){.n_layers = 2, .n_heads = 2, .head_dim = 4, .type = QUIRE_KV_BF16};
     base.text = kv_test_text(FUZZ_END, 71);
     struct kv_store *store = kv_test_store(base.store, &base.geometry);
     REQUIRE_OK(kv_book_open(&book, store, base.text, FUZZ_END, false, &err));

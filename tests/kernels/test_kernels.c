@@ -1,5 +1,6 @@
 /* Every table against the reference twin: odd sizes, unaligned starts, poisoned padding, extreme values. */
 #include "base/bytes.h"
+#include "base/kv_rows.h"
 #include "kernels/kernels.h"
 #include "test.h"
 
@@ -294,23 +295,23 @@ static void tile_attention(const struct kernels *k, const struct head *h, uint32
     uint32_t n_rows = (n_queries + TILE_ROW_STEP - 1) / TILE_ROW_STEP * TILE_ROW_STEP;
     float *q = calloc((size_t)n_rows * row, sizeof *q), *acc = calloc((size_t)n_rows * row, sizeof *acc);
     float *columns = malloc((size_t)h->head_dim * TILE_KEYS * sizeof *columns);
-    float *values = malloc((size_t)TILE_KEYS * row * sizeof *values), *scratch = malloc(row * sizeof *scratch);
+    float *values = malloc((size_t)TILE_KEYS * row * sizeof *values);
     float max[TILE_QUERIES], sum[TILE_QUERIES] = {0};
     for (int r = 0; r < TILE_QUERIES; r++)
         max[r] = -INFINITY;
     for (uint32_t r = 0; r < n_queries; r++)
         memcpy(q + (size_t)r * row, h->q + (size_t)(first + r) * h->head_dim, h->head_dim * sizeof *q);
-    struct attention_tile tile = {n_queries, h->head_dim, row, h->slope, first, q, acc, max, sum};
+    struct attention_tile tile = {n_queries, h->head_dim, row, h->slope, first, q, acc, max, sum, ~(uint64_t)0};
     for (uint32_t block = (first + n_queries - 1) / TILE_KEYS + 1; block-- > 0;) {
         uint32_t first_key = block * TILE_KEYS;
         uint32_t n_keys = h->n - first_key < TILE_KEYS ? h->n - first_key : TILE_KEYS;
         const float *keys = h->k + (size_t)first_key * h->head_dim, *vals = h->v + (size_t)first_key * h->head_dim;
         for (size_t i = 0; i < (size_t)h->head_dim * TILE_KEYS; i++)
-            columns[i] = NAN; /* poison: unpack_columns must set all of it */
-        memset(values, 0, (size_t)TILE_KEYS * row * sizeof *values);
-        for (uint32_t j = 0; j < n_keys; j++)
-            memcpy(values + (size_t)j * row, vals + (size_t)j * h->head_dim, h->head_dim * sizeof *values);
-        k->unpack_columns(columns, QUIRE_DTYPE_F32, keys, n_keys, h->head_dim, scratch);
+            columns[i] = NAN; /* poison: all of it must be set */
+        for (size_t i = 0; i < (size_t)row * TILE_KEYS; i++)
+            values[i] = NAN;
+        k->unpack_columns(columns, QUIRE_KV_F32, keys, n_keys, h->head_dim);
+        k->unpack_rows(values, row, QUIRE_KV_F32, vals, n_keys, h->head_dim);
         k->attend(&tile, columns, values, first_key);
     }
     for (uint32_t r = 0; r < n_queries; r++)
@@ -320,27 +321,25 @@ static void tile_attention(const struct kernels *k, const struct head *h, uint32
     free(acc);
     free(columns);
     free(values);
-    free(scratch);
 }
 
 static void one_attention(const struct kernels *k, const struct head *h, uint32_t query, float *out)
 {
     uint32_t row = (h->head_dim + LANES - 1) / LANES * LANES;
-    float *q = calloc(row, sizeof *q), *acc = calloc(row, sizeof *acc), *scratch = calloc(2 * row, sizeof *scratch);
+    float *q = calloc(row, sizeof *q), *acc = calloc(row, sizeof *acc);
     float max = -INFINITY, sum = 0;
     memcpy(q, h->q + (size_t)query * h->head_dim, h->head_dim * sizeof *q);
-    struct attention_tile tile = {1, h->head_dim, row, h->slope, query, q, acc, &max, &sum};
+    struct attention_tile tile = {1, h->head_dim, row, h->slope, query, q, acc, &max, &sum, 1};
     for (uint32_t block = query / TILE_KEYS + 1; block-- > 0;) {
         uint32_t first_key = block * TILE_KEYS;
         uint32_t n_keys = query + 1 - first_key < TILE_KEYS ? query + 1 - first_key : TILE_KEYS;
-        k->attend_one(&tile, QUIRE_DTYPE_F32, h->k + (size_t)first_key * h->head_dim,
-                      h->v + (size_t)first_key * h->head_dim, n_keys, first_key, scratch);
+        k->attend_one(&tile, QUIRE_KV_F32, h->k + (size_t)first_key * h->head_dim,
+                      h->v + (size_t)first_key * h->head_dim, n_keys, first_key);
     }
     for (uint32_t c = 0; c < h->head_dim; c++)
         out[c] = acc[c] / sum;
     free(q);
     free(acc);
-    free(scratch);
 }
 
 static void check_attention(const struct kernels *k, const struct kernels *ref)
@@ -370,6 +369,113 @@ static void check_attention(const struct kernels *k, const struct kernels *ref)
             free(tiled);
             free_head(&head);
         }
+}
+
+/* A side of a block of any type, from random bits that are no NaN: one row behind the other, then the scales. */
+static void random_side(unsigned char *side, quire_kv_type type, size_t head_dim, uint64_t *seed)
+{
+    size_t n_bytes = kv_rows_bytes(type, head_dim), n_numbers = KV_ROWS * kv_rows_number_bytes(type, head_dim);
+    for (size_t i = 0; i < n_bytes; i += 2) {
+        float x = test_random_float(seed);
+        uint32_t bits = f32_bits(x);
+        uint16_t half = type == QUIRE_KV_F16 ? f32_to_f16(x) : f32_to_bf16(x);
+        if (type == QUIRE_KV_F32) {
+            memcpy(side + i, &bits, 4);
+            i += 2;
+        } else if (i < n_numbers && type >= QUIRE_KV_INT8) {
+            side[i] = (unsigned char)test_random(seed);
+            side[i + 1] = (unsigned char)test_random(seed);
+        } else {
+            half = type >= QUIRE_KV_INT8 ? f32_to_bf16(fabsf(x) / 100) : half;
+            memcpy(side + i, &half, 2);
+        }
+    }
+    size_t row_bytes = kv_rows_number_bytes(type, head_dim), half_group = KV_GROUP / 2;
+    for (size_t c = head_dim; type == QUIRE_KV_INT4 && c % KV_GROUP; c++) /* what fills the last group up is zero */
+        for (size_t j = 0; j < KV_ROWS; j++) {
+            unsigned char *pair = side + j * row_bytes + c / KV_GROUP * half_group + c % half_group;
+            *pair = (unsigned char)(c % KV_GROUP < half_group ? (*pair & 0xF0) | 8 : (*pair & 0x0F) | 0x80);
+        }
+}
+
+/* Unpacking is exact in every table, for every type and size; so attend_one meets what attend meets. */
+static void check_sides(const struct kernels *k, const struct kernels *ref)
+{
+    enum { DIM = 150, ROW = 160 };
+    static unsigned char keys[KV_ROWS * DIM * 4], values[KV_ROWS * DIM * 4];
+    static float columns[2][DIM * TILE_KEYS], rows[2][ROW * TILE_KEYS];
+    float q[ROW], acc[2][ROW];
+    uint64_t seed = 8;
+    for (int round = 0; round < 300; round++) {
+        quire_kv_type type = (quire_kv_type)(round % QUIRE_KV_TYPE_COUNT);
+        uint32_t dim = 1 + (uint32_t)(test_random(&seed) % DIM), row = (dim + LANES - 1) / LANES * LANES;
+        uint32_t n = 1 + (uint32_t)(test_random(&seed) % TILE_KEYS);
+        random_side(keys, type, dim, &seed);
+        random_side(values, type, dim, &seed);
+        memset(columns, 0x7F, sizeof columns);
+        memset(rows, 0x7F, sizeof rows);
+        memset(q, 0, sizeof q);
+        memset(acc, 0, sizeof acc);
+        for (uint32_t c = 0; c < dim; c++)
+            q[c] = test_random_float(&seed);
+        for (int which = 0; which < 2; which++) {
+            const struct kernels *table = which ? ref : k;
+            float max = -INFINITY, sum = 0;
+            struct attention_tile tile = {1, dim, row, 0.01f, 500 + n - 1, q, acc[which], &max, &sum, 1};
+            table->unpack_columns(columns[which], type, keys, n, dim);
+            table->unpack_rows(rows[which], row, type, values, n, dim);
+            table->attend_one(&tile, type, keys, values, n, 500);
+            for (uint32_t c = 0; c < dim; c++)
+                acc[which][c] /= sum;
+        }
+        CHECK_EQ_INT(memcmp(columns[0], columns[1], sizeof columns[0]), 0);
+        CHECK_EQ_INT(memcmp(rows[0], rows[1], sizeof rows[0]), 0);
+        for (uint32_t c = 0; c < row; c++)
+            CHECK_NEAR((double)acc[0][c], (double)acc[1][c], 5e-6);
+    }
+}
+
+static void sides(void)
+{
+    for_all_tables(check_sides);
+}
+
+/* Rows that are not live stay as they are, and the others do not notice. */
+static void check_live_rows(const struct kernels *k, const struct kernels *ref)
+{
+    (void)ref;
+    enum { N = 64, DIM = 48 };
+    static float columns[DIM * TILE_KEYS], values[DIM * TILE_KEYS], q[N * DIM], acc[2][N * DIM];
+    float max[2][N], sum[2][N];
+    uint64_t seed = 9;
+    for (int i = 0; i < DIM * TILE_KEYS; i++) {
+        columns[i] = test_random_float(&seed);
+        values[i] = test_random_float(&seed);
+        q[i] = test_random_float(&seed);
+        acc[0][i] = acc[1][i] = test_random_float(&seed);
+    }
+    for (int r = 0; r < N; r++) {
+        max[0][r] = max[1][r] = test_random_float(&seed);
+        sum[0][r] = sum[1][r] = 1;
+    }
+    uint64_t live = test_random(&seed);
+    for (int which = 0; which < 2; which++) {
+        struct attention_tile tile = {N, DIM,        DIM,        0.1f,       200,
+                                      q, acc[which], max[which], sum[which], which ? live : ~(uint64_t)0};
+        k->attend(&tile, columns, values, 64);
+    }
+    for (int r = 0; r < N; r++)
+        if (live >> r & 1) {
+            CHECK_EQ_INT(memcmp(acc[0] + r * DIM, acc[1] + r * DIM, DIM * sizeof(float)), 0);
+            CHECK(max[0][r] == max[1][r] && sum[0][r] == sum[1][r]);
+        } else {
+            CHECK(sum[1][r] == 1 && memcmp(acc[0] + r * DIM, acc[1] + r * DIM, DIM * sizeof(float)) != 0);
+        }
+}
+
+static void live_rows(void)
+{
+    for_all_tables(check_live_rows);
 }
 
 static void attention(void)
@@ -449,6 +555,8 @@ static const struct test tests[] = {
     {"half_rounding", half_rounding},
     {"rows", rows},
     {"gelu", gelu},
+    {"sides", sides},
+    {"live_rows", live_rows},
     {"attention", attention},
     {"reference_attention", reference_attention},
     {"row_independence", row_independence},

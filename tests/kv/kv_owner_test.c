@@ -19,7 +19,7 @@ static uint64_t read_text(struct owner_fixture *f, const int32_t *text, size_t n
 void owner_set_up(struct owner_fixture *f)
 {
     quire_error err = {0};
-    *f = (struct owner_fixture){.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    *f = (struct owner_fixture){.geometry = kv_test_geometry(QUIRE_KV_BF16)};
     kv_test_begin(f->folder);
     f->store = kv_test_store(f->folder, &f->geometry);
     for (int i = 0; i < 3; i++)

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/kv_rows.h"
 #include "base/mem.h"
+#include "kv/kv_convert.h"
 
 void kv_test_begin(char folder[KV_PATH_SIZE])
 {
@@ -33,7 +35,7 @@ void kv_test_end(const char *folder)
     nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-struct kv_geometry kv_test_geometry(quire_dtype type)
+struct kv_geometry kv_test_geometry(quire_kv_type type)
 {
     return (struct kv_geometry){.n_layers = 2, .n_heads = 3, .head_dim = 20, .type = type};
 }
@@ -122,19 +124,33 @@ quire_status kv_test_read(struct kv_book **out, struct kv_store *store, const st
     return status;
 }
 
-static bool is_number(const void *row, size_t channel, quire_dtype type, float want)
+/* What a row of values reads back as. Integers through kv_convert, which has tests of its own. */
+static void round_row(float *row, const struct kv_geometry *geometry)
 {
-    switch (type) {
-    case QUIRE_DTYPE_BF16: return load_u16((const char *)row + 2 * channel) == f32_to_bf16(want);
-    case QUIRE_DTYPE_F16: return load_u16((const char *)row + 2 * channel) == f32_to_f16(want);
-    default: return load_u32((const char *)row + 4 * channel) == f32_bits(want);
-    }
+    float side[KV_BLOCK_TOKENS * 512];
+    for (uint32_t c = 0; c < geometry->head_dim; c++)
+        switch (geometry->type) {
+        case QUIRE_KV_F32: break;
+        case QUIRE_KV_F16: row[c] = f16_to_f32(f32_to_f16(row[c])); break;
+        case QUIRE_KV_BF16: row[c] = bf16_to_f32(f32_to_bf16(row[c])); break;
+        default:
+            kv_convert_rows(side, 0, row, 1, geometry->head_dim, geometry->head_dim, geometry->type);
+            kv_rows_unpack(row, side, geometry->type, geometry->head_dim, 0, 0, geometry->head_dim);
+            return;
+        }
+}
+
+static bool row_is(const void *side, size_t row, const struct kv_geometry *geometry, float *want)
+{
+    float got[512];
+    kv_rows_unpack(got, side, geometry->type, geometry->head_dim, row, 0, geometry->head_dim);
+    round_row(want, geometry);
+    return memcmp(got, want, geometry->head_dim * sizeof *got) == 0;
 }
 
 bool kv_test_layer_holds(const struct kv_book *book, const struct kv_geometry *geometry, uint32_t layer,
                          const int32_t *ids, size_t n)
 {
-    size_t row_bytes = kv_row_bytes(geometry);
     for (uint32_t h = 0; h < geometry->n_heads; h++)
         for (size_t first = 0; first < n; first += KV_BLOCK_TOKENS) {
             struct kv_block block = kv_book_block(book, layer, h, first / KV_BLOCK_TOKENS);
@@ -144,16 +160,17 @@ bool kv_test_layer_holds(const struct kv_book *book, const struct kv_geometry *g
                         block.n_tokens);
                 return false;
             }
-            for (size_t r = 0; r < n_rows; r++)
+            for (size_t r = 0; r < n_rows; r++) {
+                float k[512], v[512];
                 for (uint32_t c = 0; c < geometry->head_dim; c++) {
-                    float k = kv_test_value(ids[first + r], first + r, layer, h, c, false);
-                    float v = kv_test_value(ids[first + r], first + r, layer, h, c, true);
-                    if (is_number((const char *)block.k + r * row_bytes, c, geometry->type, k) &&
-                        is_number((const char *)block.v + r * row_bytes, c, geometry->type, v))
-                        continue;
-                    fprintf(stderr, "layer %u, head %u, token %zu, channel %u differs\n", layer, h, first + r, c);
+                    k[c] = kv_test_value(ids[first + r], first + r, layer, h, c, false);
+                    v[c] = kv_test_value(ids[first + r], first + r, layer, h, c, true);
+                }
+                if (!row_is(block.k, r, geometry, k) || !row_is(block.v, r, geometry, v)) {
+                    fprintf(stderr, "layer %u, head %u, token %zu differs\n", layer, h, first + r);
                     return false;
                 }
+            }
         }
     return true;
 }

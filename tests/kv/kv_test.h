@@ -14,7 +14,7 @@ void kv_test_end(const char *folder);
 struct kv_store *kv_test_store(const char *folder, const struct kv_geometry *geometry);
 
 /* Small, and with uneven numbers. */
-struct kv_geometry kv_test_geometry(quire_dtype type);
+struct kv_geometry kv_test_geometry(quire_kv_type type);
 
 /* ids[0..n) from a seed. The caller frees. */
 int32_t *kv_test_text(size_t n, uint64_t seed);

@@ -5,13 +5,54 @@
 """
 import ctypes
 import ctypes.util
+import math
 import pathlib
 import struct
 import sys
 
 BLOCK = 64
-ROW_BYTES = {0: 4, 1: 2, 2: 2}
 SIDES = ["tail", "logits", "flight", "residual"]
+
+
+def groups(dim):
+    return (dim + 31) // 32
+
+
+def side_bytes(kind, dim):
+    """Bytes of one side of a block: rows, then scales."""
+    row = {0: 4 * dim, 1: 2 * dim, 2: 2 * dim, 3: dim + 2, 4: groups(dim) * (16 + 2)}
+    return BLOCK * row[kind]
+
+
+def bf16(bits):
+    return struct.unpack("<f", struct.pack("<I", bits << 16))[0]
+
+
+def numbers(side, kind, dim, row):
+    """The channels of a row."""
+    if kind == 0:
+        return struct.unpack_from(f"<{dim}f", side, row * 4 * dim)
+    if kind == 1:
+        return struct.unpack_from(f"<{dim}e", side, row * 2 * dim)
+    if kind == 2:
+        return [bf16(bits) for bits in struct.unpack_from(f"<{dim}H", side, row * 2 * dim)]
+    if kind == 3:
+        scale = bf16(struct.unpack_from("<H", side, BLOCK * dim + 2 * row)[0])
+        return [scale * n for n in struct.unpack_from(f"<{dim}b", side, row * dim)]
+    n = groups(dim)
+    data = side[row * 16 * n:][:16 * n]
+    scales = [bf16(bits) for bits in struct.unpack_from(f"<{n}H", side, BLOCK * 16 * n + 2 * n * row)]
+    found = []
+    for c in range(dim):
+        pair = data[c // 32 * 16 + c % 16]
+        found.append(scales[c // 32] * ((pair & 15 if c % 32 < 16 else pair >> 4) - 8))
+    return found
+
+
+def check_norm(block, kind, dim, norm, where):
+    keys = block[:side_bytes(kind, dim)]
+    largest = max(math.sqrt(sum(x * x for x in numbers(keys, kind, dim, row))) for row in range(BLOCK))
+    expect(largest <= norm <= largest * (1 + 2 ** -22), f"the norm of {where}")
 
 
 def load_hash():
@@ -56,7 +97,7 @@ def read_book(folder, xxh3):
     for n, wanted in ((frontier, frontier_hash), (n_ids, ids_hash), (base, base_hash)):
         expect(chains(tokens, start, n, xxh3) == wanted, f"the chain after {n} tokens")
 
-    block_bytes = 2 * BLOCK * dim * ROW_BYTES[kind]
+    block_bytes = 2 * side_bytes(kind, dim)
     stored = [frontier] * layers
     for i, side in enumerate(SIDES):
         generation, n_bytes, wanted = struct.unpack_from("<3Q", m, 168 + 24 * i)
@@ -84,8 +125,11 @@ def read_book(folder, xxh3):
             for head in range(heads):
                 file.seek(head * capacity * block_bytes)
                 for block in range((stored[layer] - base) // BLOCK):
-                    checksum = struct.unpack_from("<Q", summary, (head * capacity + block) * 16)[0]
-                    expect(checksum == xxh3(file.read(block_bytes)), f"layer {layer}, head {head}, block {block}")
+                    checksum, norm, flags = struct.unpack_from("<QfI", summary, (head * capacity + block) * 16)
+                    data = file.read(block_bytes)
+                    where = f"layer {layer}, head {head}, block {block}"
+                    expect(checksum == xxh3(data) and flags == 0, where)
+                    check_norm(data, kind, dim, norm, where)
                     n_blocks += 1
 
     print(f"{folder.name}: {frontier} tokens, {n_blocks} blocks")

@@ -22,7 +22,7 @@ struct fixture {
     uint64_t ids[2];
 };
 
-static void set_up(struct fixture *f, quire_dtype type)
+static void set_up(struct fixture *f, quire_kv_type type)
 {
     quire_error err = {0};
     *f = (struct fixture){.geometry = kv_test_geometry(type)};
@@ -95,7 +95,7 @@ static void check_arrived(struct fixture *f, int which)
 
 static void books_travel(void)
 {
-    static const quire_dtype types[] = {QUIRE_DTYPE_F32, QUIRE_DTYPE_F16, QUIRE_DTYPE_BF16};
+    static const quire_kv_type types[] = {QUIRE_KV_F32, QUIRE_KV_F16, QUIRE_KV_BF16};
     for (int i = 0; i < 3; i++)
         for (int which = 0; which < 2; which++) { /* the second one with its parent's blocks */
             struct fixture f;
@@ -124,7 +124,7 @@ static void nothing_is_overwritten(void)
     struct fixture f;
     quire_error err = {0};
     uint64_t id;
-    set_up(&f, QUIRE_DTYPE_BF16);
+    set_up(&f, QUIRE_KV_BF16);
     CHECK_OK(quire_store_export(f.from, f.ids[0], f.file, NULL, &err));
     size_t size = file_size(f.file);
     CHECK_EQ_INT(quire_store_export(f.from, f.ids[1], f.file, NULL, &err), QUIRE_ERR_USAGE);
@@ -148,7 +148,7 @@ static void damage_does_not_travel(void)
     static const char *const files[] = {"layer.001", "tokens", "tail.1", "logits.1", "about"};
     struct fixture f;
     char book[KV_PATH_SIZE];
-    set_up(&f, QUIRE_DTYPE_BF16);
+    set_up(&f, QUIRE_KV_BF16);
     kv_path(book, f.folder, "books/%016" PRIx64, f.ids[0]);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         quire_error err = {0};
@@ -172,7 +172,7 @@ static void both_can_be_stopped(void)
     struct fixture f;
     quire_error err = {0};
     uint64_t id, limits[] = {0, 2000, 20000};
-    set_up(&f, QUIRE_DTYPE_BF16);
+    set_up(&f, QUIRE_KV_BF16);
     for (int i = 0; i < 3; i++) {
         quire_store_watch w = {.progress = stop_after, .user = &limits[i]};
         CHECK_EQ_INT(quire_store_export(f.from, f.ids[0], f.file, &w, &err), QUIRE_ERR_CANCELLED);
@@ -212,7 +212,7 @@ static void flips_and_cuts_are_refused(void)
     struct fixture f;
     quire_error err = {0};
     uint64_t seed = 17;
-    set_up(&f, QUIRE_DTYPE_F16);
+    set_up(&f, QUIRE_KV_F16);
     CHECK_OK(quire_store_export(f.from, f.ids[1], f.file, NULL, &err));
     size_t size = file_size(f.file), head = sizeof(struct kv_archive_header) + sizeof(struct kv_manifest);
     for (size_t i = 0; i < 400 && test_n_failed_checks == 0; i++) {
@@ -244,7 +244,7 @@ static void hostile_manifests_are_refused(void)
         struct kv_archive_header header;
         struct kv_manifest manifest;
     } sound, bad;
-    set_up(&f, QUIRE_DTYPE_BF16);
+    set_up(&f, QUIRE_KV_BF16);
     CHECK_OK(quire_store_export(f.from, f.ids[0], f.file, NULL, &err));
     int fd = open(f.file, O_RDWR);
     CHECK_EQ_INT(pread(fd, &sound, sizeof sound, 0), (ssize_t)sizeof sound);
@@ -263,7 +263,7 @@ static void hostile_manifests_are_refused(void)
     CHECK_HOSTILE(manifest.n_layers = 4000);
     CHECK_HOSTILE(manifest.n_heads = 4000);
     CHECK_HOSTILE(manifest.head_dim = 8000);
-    CHECK_HOSTILE(manifest.type = QUIRE_DTYPE_F32);
+    CHECK_HOSTILE(manifest.type = QUIRE_KV_F32);
     CHECK_HOSTILE(manifest.type = 77);
     CHECK_HOSTILE(manifest.parent_id = 5);
     CHECK_HOSTILE(manifest.depth = 1);

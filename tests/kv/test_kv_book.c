@@ -5,7 +5,7 @@
 
 #include "kv_test.h"
 
-static const quire_dtype types[] = {QUIRE_DTYPE_F32, QUIRE_DTYPE_F16, QUIRE_DTYPE_BF16};
+static const quire_kv_type types[] = {QUIRE_KV_F32, QUIRE_KV_F16, QUIRE_KV_BF16, QUIRE_KV_INT8, QUIRE_KV_INT4};
 static const size_t sizes[] = {1, 7, 63, 64, 65, 500};
 
 /* Puts [first, n) of every layer in pieces of random sizes, layer after layer. */
@@ -29,7 +29,7 @@ static void any_pieces_and_types(void) /* KV-2 */
     uint64_t seed = 1;
     kv_test_begin(folder);
     for (size_t g = 0; g < sizeof geometries / sizeof *geometries; g++)
-        for (size_t t = 0; t < 3; t++) {
+        for (size_t t = 0; t < QUIRE_KV_TYPE_COUNT; t++) {
             struct kv_geometry geometry = geometries[g];
             geometry.type = types[t];
             size_t n = 1 + test_random(&seed) % 1500;
@@ -57,7 +57,7 @@ static void any_pieces_and_types(void) /* KV-2 */
 static void order_and_room_are_checked(void)
 {
     char folder[KV_PATH_SIZE];
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_BF16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_BF16);
     int32_t *ids = kv_test_text(70000, 3);
     quire_error err = {0};
     struct kv_book *book, *branch;
@@ -91,7 +91,7 @@ static void order_and_room_are_checked(void)
 
 static void options_are_checked(void)
 {
-    struct kv_store_options good = {.geometry = kv_test_geometry(QUIRE_DTYPE_F16), .identity = "x"}, bad;
+    struct kv_store_options good = {.geometry = kv_test_geometry(QUIRE_KV_F16), .identity = "x"}, bad;
     struct kv_store *store;
     char long_text[5000];
     quire_error err = {0};
@@ -108,7 +108,7 @@ static void options_are_checked(void)
     CHECK_REFUSED(geometry.n_layers, 0, "0 layers");
     CHECK_REFUSED(geometry.n_heads, 5000, "5000 heads");
     CHECK_REFUSED(geometry.head_dim, 0, "0 channels");
-    CHECK_REFUSED(geometry.type, QUIRE_DTYPE_Q8_0, "f32, f16 or bf16");
+    CHECK_REFUSED(geometry.type, QUIRE_KV_TYPE_COUNT, "f32, f16, bf16, int8 or int4");
     CHECK_REFUSED(identity, NULL, "identity");
     CHECK_REFUSED(identity, long_text, "767");
     CHECK_REFUSED(identity, "a\nb", "unprintable");
@@ -120,7 +120,7 @@ static void options_are_checked(void)
 static void temporary_books_leave_nothing(void) /* KV-9 */
 {
     char folder[KV_PATH_SIZE];
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_F16);
     int32_t *ids = kv_test_text(1000, 4);
     quire_error err = {0};
     struct kv_book *book;
@@ -166,7 +166,7 @@ static void temporary_books_leave_nothing(void) /* KV-9 */
 static void branches_share_and_differ(void)
 {
     char folder[KV_PATH_SIZE];
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_BF16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_BF16);
     quire_error err = {0};
     uint64_t seed = 5;
     static const size_t frontiers[] = {1, 63, 64, 100, 128, 321};
@@ -229,7 +229,7 @@ static size_t resident_bytes(const char *folder)
 static void released_blocks_leave_memory_and_come_back(void) /* KV-2 */
 {
     char folder[KV_PATH_SIZE];
-    struct kv_geometry geometry = {2, 2, 64, QUIRE_DTYPE_F32};
+    struct kv_geometry geometry = {2, 2, 64, QUIRE_KV_F32};
     int32_t *ids = kv_test_text(2100, 6);
     quire_error err = {0};
     struct kv_book *book, *child;
@@ -282,7 +282,7 @@ static void *read_layer_0(void *argument)
 static void threads_read_while_another_layer_is_put(void)
 {
     char folder[KV_PATH_SIZE];
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_F16);
     int32_t *ids = kv_test_text(900, 7);
     quire_error err = {0};
     struct kv_book *book;

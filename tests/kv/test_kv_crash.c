@@ -60,7 +60,7 @@ static void check_folder(void *context, const char *name)
 
 static void killed_at_every_call(void) /* KV-5 */
 {
-    struct fixture f = {.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    struct fixture f = {.geometry = kv_test_geometry(QUIRE_KV_BF16)};
     bool died = true;
     long nth;
     f.text = kv_test_text(LIFE_END, 51);
@@ -111,7 +111,7 @@ static void killed_at_every_call(void) /* KV-5 */
 /* A writer that is killed leaves a lock that is none. */
 static void a_dead_writers_lock_is_free(void) /* KV-4 */
 {
-    struct fixture f = {.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    struct fixture f = {.geometry = kv_test_geometry(QUIRE_KV_BF16)};
     int ends[2];
     char byte = 0;
     struct kv_book *book;
@@ -189,7 +189,7 @@ static void check_text(struct fixture *f, struct kv_store *store, const int32_t 
  * far as the new one says; a power cut takes neither back. */
 static void what_is_not_sure_is_made_sure_first(void) /* KV-3, KV-5 */
 {
-    struct fixture f = {.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    struct fixture f = {.geometry = kv_test_geometry(QUIRE_KV_BF16)};
     struct record record;
     struct kv_book *book;
     quire_error err = {0};

@@ -20,7 +20,7 @@ static void set_up(struct fixture *f)
     struct kv_book *book;
     quire_error err = {0};
     kv_test_begin(f->folder);
-    f->geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    f->geometry = kv_test_geometry(QUIRE_KV_F16);
     f->store = kv_test_store(f->folder, &f->geometry);
     f->text = kv_test_text(LONGER, 31);
     REQUIRE_OK(kv_test_read(&book, f->store, &f->geometry, f->text, N, NULL, &err));

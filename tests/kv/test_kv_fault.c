@@ -19,7 +19,7 @@ struct fixture {
 
 static void set_up(struct fixture *f)
 {
-    f->geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    f->geometry = kv_test_geometry(QUIRE_KV_F16);
     f->text = kv_test_text(LIFE_END, 41);
     f->other = kv_test_text(LIFE_END, 42);
     memcpy(f->other, f->text, LIFE_COMMON * sizeof *f->text);
@@ -311,7 +311,7 @@ static void on_a_full_file_system(void *context)
     set_up(&f);
     kv_test_begin(f.folder);
     CHECK_EQ_INT(mount("none", f.folder, "tmpfs", 0, "size=3m"), 0);
-    struct kv_geometry geometry = {4, 4, 64, QUIRE_DTYPE_F32};
+    struct kv_geometry geometry = {4, 4, 64, QUIRE_KV_F32};
     size_t n = 1000, at;
     int32_t *text = kv_test_text(n, 43);
     struct kv_store *store = kv_test_store(f.folder, &geometry);

@@ -20,7 +20,7 @@ static void set_up(struct fixture *f, size_t frontier, size_t at)
     quire_error err = {0};
     uint64_t seed = 77;
     kv_test_begin(f->folder);
-    f->geometry = (struct kv_geometry){4, 2, 24, QUIRE_DTYPE_F16};
+    f->geometry = (struct kv_geometry){4, 2, 24, QUIRE_KV_F16};
     f->store = kv_test_store(f->folder, &f->geometry);
     f->text = kv_test_text(800, 21);
     f->other = kv_test_text(800, 22);

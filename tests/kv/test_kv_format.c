@@ -1,6 +1,7 @@
 /* The pure parts: conversions and norms, the manifest's checks, the chain, the choice among books. */
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/kv_rows.h"
 #include "kv/kv_book.h"
 #include "kv/kv_convert.h"
 #include "kv/kv_lookup.h"
@@ -16,9 +17,9 @@ static void conversion_rounds_every_element(void)
         in[i] = f32_from_bits((uint32_t)test_random(&seed));
     for (size_t dim = 1; dim < STRIDE; dim += 7)
         for (int t = 1; t < 3; t++) {
-            quire_dtype type = t == 1 ? QUIRE_DTYPE_F16 : QUIRE_DTYPE_BF16;
+            quire_kv_type type = t == 1 ? QUIRE_KV_F16 : QUIRE_KV_BF16;
             out[ROWS * dim] = 0x1234;
-            kv_convert_rows(out, in, ROWS, dim, STRIDE, type);
+            kv_convert_rows(out, 0, in, ROWS, dim, STRIDE, type);
             bool is_right = true;
             for (size_t r = 0; r < ROWS; r++)
                 for (size_t c = 0; c < dim; c++) {
@@ -30,31 +31,80 @@ static void conversion_rounds_every_element(void)
         }
 }
 
-static double exact_norm(const void *keys, size_t row, size_t dim, quire_dtype type)
+/* Integers are within half a step of what was put, one step being the largest magnitude of the row (or group) divided
+ * by 127 (or 7), and rounding them again changes nothing (KV-2). */
+static void integers_are_near_and_stay(void)
 {
-    long double sum = 0;
-    for (size_t c = 0; c < dim; c++) {
-        size_t i = row * dim + c;
-        long double x = type == QUIRE_DTYPE_F32   ? ((const float *)keys)[i]
-                        : type == QUIRE_DTYPE_F16 ? f16_to_f32(((const uint16_t *)keys)[i])
-                                                  : bf16_to_f32(((const uint16_t *)keys)[i]);
-        sum += x * x;
+    enum { DIM = 150 };
+    static float in[DIM], out[DIM];
+    static unsigned char side[64 * (DIM + 64)], again[64 * (DIM + 64)];
+    uint64_t seed = 12;
+    for (int round = 0; round < 4000; round++) {
+        quire_kv_type type = round % 2 ? QUIRE_KV_INT4 : QUIRE_KV_INT8;
+        size_t dim = 1 + test_random(&seed) % DIM, row = test_random(&seed) % 64;
+        int exponent = (int)(test_random(&seed) % 180) - 90;
+        for (size_t c = 0; c < dim; c++)
+            in[c] = ldexpf(test_random_float(&seed), exponent - (int)(test_random(&seed) % 8));
+        kv_convert_rows(side, row, in, 1, dim, dim, type);
+        kv_rows_unpack(out, side, type, dim, row, 0, dim);
+        size_t group = type == QUIRE_KV_INT8 ? dim : KV_GROUP;
+        for (size_t first = 0; first < dim; first += group) {
+            double largest = 0, step;
+            for (size_t c = first; c < dim && c < first + group; c++)
+                largest = fmax(largest, fabs((double)in[c]));
+            step = largest / (type == QUIRE_KV_INT8 ? 127 : 7);
+            for (size_t c = first; c < dim && c < first + group; c++)
+                CHECK_NEAR((double)out[c] / step, (double)in[c] / step, 0.5 * 1.004);
+        }
+        memcpy(again, side, sizeof side);
+        kv_convert_rows(again, row, out, 1, dim, dim, type);
+        CHECK_EQ_INT(memcmp(again, side, sizeof side), 0);
     }
+}
+
+/* Zero stays zero, and what is no number is seen. */
+static void integers_of_odd_rows(void)
+{
+    static unsigned char side[64 * 40];
+    float out[16];
+    for (int t = QUIRE_KV_INT8; t <= QUIRE_KV_INT4; t++) {
+        float zeros[16] = {0, 1e-35f, -1e-38f}, bad[16] = {1, NAN, 3}, infinite[16] = {1, 2, -INFINITY};
+        quire_kv_type type = (quire_kv_type)t;
+        kv_convert_rows(side, 3, zeros, 1, 16, 16, type);
+        kv_rows_unpack(out, side, type, 16, 3, 0, 16);
+        CHECK(out[0] == 0 && out[1] == 0 && out[15] == 0);
+        kv_convert_rows(side, 3, bad, 1, 16, 16, type);
+        kv_rows_unpack(out, side, type, 16, 3, 0, 16);
+        CHECK(isnan(out[0]) && isnan(out[1]));
+        CHECK(isinf(kv_key_norm_max(side, 64, 16, type)));
+        kv_convert_rows(side, 3, infinite, 1, 16, 16, type);
+        kv_rows_unpack(out, side, type, 16, 3, 0, 16);
+        CHECK(isnan(out[0]) && isnan(out[2]));
+    }
+}
+
+static double exact_norm(const void *keys, size_t row, size_t dim, quire_kv_type type)
+{
+    float numbers[200];
+    long double sum = 0;
+    kv_rows_unpack(numbers, keys, type, dim, row, 0, dim);
+    for (size_t c = 0; c < dim; c++)
+        sum += (long double)numbers[c] * numbers[c];
     return (double)sqrtl(sum);
 }
 
 static void the_norm_is_a_bound_and_a_tight_one(void)
 {
-    static const quire_dtype types[] = {QUIRE_DTYPE_F32, QUIRE_DTYPE_F16, QUIRE_DTYPE_BF16};
+    static const quire_kv_type types[] = {QUIRE_KV_F32, QUIRE_KV_F16, QUIRE_KV_BF16, QUIRE_KV_INT8, QUIRE_KV_INT4};
     static float in[64 * 200], keys[64 * 200];
     uint64_t seed = 2;
     for (int round = 0; round < 60; round++) {
         size_t dim = 1 + test_random(&seed) % 200;
-        quire_dtype type = types[round % 3];
+        quire_kv_type type = types[round % QUIRE_KV_TYPE_COUNT];
         double max = 0;
         for (size_t i = 0; i < 64 * dim; i++)
             in[i] = test_random_float(&seed) * 9;
-        kv_convert_rows(keys, in, 64, dim, dim, type);
+        kv_convert_rows(keys, 0, in, 64, dim, dim, type);
         for (size_t r = 0; r < 64; r++)
             max = fmax(max, exact_norm(keys, r, dim, type));
         double norm = (double)kv_key_norm_max(keys, 64, dim, type);
@@ -62,17 +112,17 @@ static void the_norm_is_a_bound_and_a_tight_one(void)
         CHECK_NEAR(norm, max, max * 0x1p-22);
     }
     memset(keys, 0, sizeof keys);
-    CHECK(kv_key_norm_max(keys, 64, 3, QUIRE_DTYPE_F32) == 0);
+    CHECK(kv_key_norm_max(keys, 64, 3, QUIRE_KV_F32) == 0);
     keys[17] = NAN;
-    CHECK(isinf(kv_key_norm_max(keys, 64, 3, QUIRE_DTYPE_F32)));
+    CHECK(isinf(kv_key_norm_max(keys, 64, 3, QUIRE_KV_F32)));
     keys[17] = 3e38f; /* its square is beyond float */
-    CHECK_NEAR((double)kv_key_norm_max(keys, 64, 3, QUIRE_DTYPE_F32) / 3e38, 1, 1e-6);
+    CHECK_NEAR((double)kv_key_norm_max(keys, 64, 3, QUIRE_KV_F32) / 3e38, 1, 1e-6);
 }
 
 static void the_chain_goes_block_by_block(void)
 {
     int32_t *ids = kv_test_text(300, 3);
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16), other = kv_test_geometry(QUIRE_DTYPE_BF16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_F16), other = kv_test_geometry(QUIRE_KV_BF16);
     uint64_t seed = kv_identity_hash(&geometry, "a"), whole = kv_chain(seed, ids, 300);
     CHECK(seed != kv_identity_hash(&geometry, "b"));
     CHECK(seed != kv_identity_hash(&other, "a"));
@@ -102,7 +152,7 @@ static struct kv_manifest good_manifest(void)
                             .depth = 2,
                             .flags = KV_HAS_FLIGHT,
                             .flight = {.span_first = 300, .span_end = 400, .layer = 1}};
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_F16);
     m.sides[KV_SIDE_TAIL] = (struct kv_side_ref){2, kv_tail_bytes(&geometry), 1};
     m.sides[KV_SIDE_LOGITS] = (struct kv_side_ref){2, 148, 1};
     m.sides[KV_SIDE_FLIGHT] = (struct kv_side_ref){3, 16 + kv_tail_bytes(&geometry), 1};
@@ -114,7 +164,7 @@ static struct kv_manifest good_manifest(void)
 static void contradictory_manifests_are_refused(void) /* KV-8 */
 {
     struct kv_manifest good = good_manifest(), m;
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_F16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_F16);
     quire_error err = {0};
     kv_manifest_seal(&good);
     CHECK_OK(kv_manifest_check(&good, sizeof good, "m", &err));
@@ -181,7 +231,7 @@ static void manifests_that_pass_are_within_bounds(void) /* KV-8 */
         if (kv_manifest_check(&m, sizeof m, "m", NULL) != QUIRE_OK)
             continue;
         n_passed++;
-        struct kv_geometry geometry = {m.n_layers, m.n_heads, m.head_dim, (quire_dtype)m.type};
+        struct kv_geometry geometry = {m.n_layers, m.n_heads, m.head_dim, (quire_kv_type)m.type};
         uint64_t layer = 0, summary = 0;
         CHECK(kv_geometry_check(&geometry, NULL) == QUIRE_OK);
         CHECK(kv_layer_file_bytes(&layer, &summary, &geometry, m.capacity_blocks, NULL) == QUIRE_OK);
@@ -194,10 +244,15 @@ static void manifests_that_pass_are_within_bounds(void) /* KV-8 */
 
 static void disk_bytes_count_what_is_written(void)
 {
-    struct kv_geometry geometry = {32, 32, 128, QUIRE_DTYPE_BF16};
+    struct kv_geometry geometry = {32, 32, 128, QUIRE_KV_BF16};
     CHECK_EQ_INT(kv_block_bytes(&geometry), 32768);
     CHECK_EQ_INT(kv_disk_bytes(&geometry, 64), 32ll * 32 * (32768 + 16) + 264 + 1152);
     CHECK_EQ_INT(kv_disk_bytes(&geometry, 65), 2 * 32ll * 32 * (32768 + 16) + 2 * 264 + 1152);
+    geometry.type = QUIRE_KV_INT8; /* a scale for each token of keys and of values */
+    CHECK_EQ_INT(kv_block_bytes(&geometry), 2 * 64 * (128 + 2));
+    geometry.type = QUIRE_KV_INT4; /* a scale for each 32 channels */
+    CHECK_EQ_INT(kv_block_bytes(&geometry), 2 * 64 * (64 + 4 * 2));
+    geometry.type = QUIRE_KV_BF16;
     /* The Great Gatsby through a 7B model: 35 GiB. */
     CHECK_NEAR((double)kv_disk_bytes(&geometry, 71899) / (1u << 30), 35.1, 0.1);
 }
@@ -271,6 +326,8 @@ static void the_choice_leaves_the_least_to_compute(void)
 
 static const struct test tests[] = {
     {"conversion_rounds_every_element", conversion_rounds_every_element},
+    {"integers_are_near_and_stay", integers_are_near_and_stay},
+    {"integers_of_odd_rows", integers_of_odd_rows},
     {"the_norm_is_a_bound_and_a_tight_one", the_norm_is_a_bound_and_a_tight_one},
     {"the_chain_goes_block_by_block", the_chain_goes_block_by_block},
     {"contradictory_manifests_are_refused", contradictory_manifests_are_refused},

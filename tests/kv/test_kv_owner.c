@@ -28,7 +28,7 @@ static void a_list_says_what_the_books_are(void)
         CHECK_EQ_INT(b->n_layers, f.geometry.n_layers);
         CHECK_EQ_INT(b->n_kv_heads, f.geometry.n_heads);
         CHECK_EQ_INT(b->head_dim, f.geometry.head_dim);
-        CHECK_EQ_INT(b->kv_type, QUIRE_DTYPE_BF16);
+        CHECK_EQ_INT(b->kv_type, QUIRE_KV_BF16);
         CHECK_EQ_STR(b->identity, KV_TEST_IDENTITY);
         CHECK_EQ_INT(b->n_shared, is_branch ? BASE : 0);
         CHECK_EQ_INT(b->parent_id, is_branch ? f.ids[0] : 0);

@@ -16,7 +16,7 @@ struct fixture {
 
 static void set_up(struct fixture *f, size_t n, size_t common)
 {
-    *f = (struct fixture){.geometry = kv_test_geometry(QUIRE_DTYPE_BF16)};
+    *f = (struct fixture){.geometry = kv_test_geometry(QUIRE_KV_BF16)};
     kv_test_begin(f->folder);
     f->store = kv_test_store(f->folder, &f->geometry);
     f->text[0] = kv_test_text(n, 11);
@@ -177,7 +177,7 @@ static void uncommitted_tokens_are_not_kept(void)
 static void a_book_without_room_becomes_a_parent(void)
 {
     struct fixture f;
-    struct kv_geometry tiny = {1, 1, 2, QUIRE_DTYPE_F16};
+    struct kv_geometry tiny = {1, 1, 2, QUIRE_KV_F16};
     set_up(&f, 70000, 0);
     f.geometry = tiny;
     kv_store_close(f.store);
@@ -195,7 +195,7 @@ static void a_book_without_room_becomes_a_parent(void)
 static void chains_of_parents_have_an_end(void)
 {
     struct fixture f;
-    struct kv_geometry tiny = {1, 1, 2, QUIRE_DTYPE_F32};
+    struct kv_geometry tiny = {1, 1, 2, QUIRE_KV_F32};
     size_t n = 64 * (KV_DEPTH_MAX + 6);
     set_up(&f, n, 0);
     f.geometry = tiny;
@@ -228,7 +228,7 @@ static void other_identities_and_geometries_are_refused(void) /* KV-3 */
     geometries[0].n_layers++;
     geometries[1].n_heads--;
     geometries[2].head_dim++;
-    geometries[3].type = QUIRE_DTYPE_F16;
+    geometries[3].type = QUIRE_KV_F16;
     for (int i = 0; i < 4; i++) {
         kv_store_close(f.store);
         f.geometry = geometries[i];

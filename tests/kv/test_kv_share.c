@@ -23,7 +23,7 @@ struct fixture {
 
 static void set_up(struct fixture *f, uint64_t seed)
 {
-    *f = (struct fixture){.geometry = kv_test_geometry(QUIRE_DTYPE_F16)};
+    *f = (struct fixture){.geometry = kv_test_geometry(QUIRE_KV_F16)};
     f->text = kv_test_text(N_TOKENS, seed);
     f->other = kv_test_text(N_TOKENS, seed + 1);
     memcpy(f->other, f->text, 700 * sizeof *f->text);

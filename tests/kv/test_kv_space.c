@@ -11,7 +11,7 @@
 enum { N_TOKENS = 3000, N_READ = 1100, N_SPAN = 1500 };
 
 /* Blocks of 32 KiB: whole pages, as those of real models. */
-static const struct kv_geometry geometry = {.n_layers = 2, .n_heads = 2, .head_dim = 128, .type = QUIRE_DTYPE_BF16};
+static const struct kv_geometry geometry = {.n_layers = 2, .n_heads = 2, .head_dim = 128, .type = QUIRE_KV_BF16};
 
 static uint64_t layer_bytes(size_t n_tokens)
 {

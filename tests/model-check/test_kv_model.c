@@ -104,7 +104,7 @@ static void a_real_commit_takes_the_models_steps(void) /* KV-5 */
     float residual[70] = {0};
     quire_error err = {0};
     size_t first;
-    struct kv_geometry geometry = kv_test_geometry(QUIRE_DTYPE_BF16);
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_BF16);
     int32_t *text = kv_test_text(400, 61);
     kv_test_begin(folder);
     record_begin(&record, folder);
