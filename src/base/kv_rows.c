@@ -26,31 +26,6 @@ quire_status quire_kv_type_parse(quire_kv_type *out, const char *name, quire_err
                       name);
 }
 
-static size_t n_groups(size_t head_dim)
-{
-    return (head_dim + KV_GROUP - 1) / KV_GROUP;
-}
-
-size_t kv_rows_number_bytes(quire_kv_type type, size_t head_dim)
-{
-    switch (type) {
-    case QUIRE_KV_F32: return 4 * head_dim;
-    case QUIRE_KV_INT8: return head_dim;
-    case QUIRE_KV_INT4: return n_groups(head_dim) * (KV_GROUP / 2);
-    default: return 2 * head_dim;
-    }
-}
-
-size_t kv_rows_n_scales(quire_kv_type type, size_t head_dim)
-{
-    return type == QUIRE_KV_INT8 ? 1 : type == QUIRE_KV_INT4 ? n_groups(head_dim) : 0;
-}
-
-size_t kv_rows_bytes(quire_kv_type type, size_t head_dim)
-{
-    return KV_ROWS * (kv_rows_number_bytes(type, head_dim) + sizeof(uint16_t) * kv_rows_n_scales(type, head_dim));
-}
-
 void kv_rows_unpack(float *out, const void *side, quire_kv_type type, size_t head_dim, size_t row, size_t first,
                     size_t n)
 {

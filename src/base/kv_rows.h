@@ -18,14 +18,33 @@
 
 enum { KV_ROWS = 64, KV_GROUP = 32 };
 
+static inline size_t kv_rows_n_groups(size_t head_dim)
+{
+    return (head_dim + KV_GROUP - 1) / KV_GROUP;
+}
+
 /* Bytes of the numbers of one row. */
-size_t kv_rows_number_bytes(quire_kv_type type, size_t head_dim);
+static inline size_t kv_rows_number_bytes(quire_kv_type type, size_t head_dim)
+{
+    switch (type) {
+    case QUIRE_KV_F32: return 4 * head_dim;
+    case QUIRE_KV_INT8: return head_dim;
+    case QUIRE_KV_INT4: return kv_rows_n_groups(head_dim) * (KV_GROUP / 2);
+    default: return 2 * head_dim;
+    }
+}
 
 /* Scales of one row; 0 in the floating-point types. */
-size_t kv_rows_n_scales(quire_kv_type type, size_t head_dim);
+static inline size_t kv_rows_n_scales(quire_kv_type type, size_t head_dim)
+{
+    return type == QUIRE_KV_INT8 ? 1 : type == QUIRE_KV_INT4 ? kv_rows_n_groups(head_dim) : 0;
+}
 
 /* Bytes of one side of a block: a multiple of 64. */
-size_t kv_rows_bytes(quire_kv_type type, size_t head_dim);
+static inline size_t kv_rows_bytes(quire_kv_type type, size_t head_dim)
+{
+    return KV_ROWS * (kv_rows_number_bytes(type, head_dim) + sizeof(uint16_t) * kv_rows_n_scales(type, head_dim));
+}
 
 /* The scales of a row, behind the numbers of all rows. */
 static inline const uint16_t *kv_rows_scales(const void *side, quire_kv_type type, size_t head_dim, size_t row)

@@ -258,15 +258,24 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
 
 /* --- one query ------------------------------------------------------------------------------------------------- */
 
-/* Keys whose sums run side by side, and vectors of values that do: the latency of the additions is hidden, and q and
- * the running values stay in registers. */
-enum { ONE_KEYS = W == 16 ? 8 : 4, ONE_VECTORS = 8 };
+/* Keys whose sums run side by side, and vectors of values that do, in registers. More keys would hide more of the
+ * additions' latency, but memory is read fastest straight through. */
+enum { ONE_KEYS = 2, ONE_VECTORS = 8, PREFETCH_BYTES = 6144 };
+
+/* Into the second-level cache: the first has too few lines under way to keep memory busy. Where there is nothing to be
+ * had, this does no harm. */
+INLINE void prefetch_ahead(const unsigned char *p, size_t n_bytes)
+{
+    for (size_t at = 0; at < n_bytes; at += 64)
+        __builtin_prefetch(p + PREFETCH_BYTES + at, 0, 2);
+}
 
 INLINE void score_stored(quire_kv_type type, const struct attention_tile *tile, const void *k, uint32_t n_keys,
                          float s[TILE_KEYS])
 {
     uint32_t head_dim = tile->head_dim;
     for (uint32_t j = 0; j < n_keys; j += ONE_KEYS) {
+        prefetch_ahead(find_row(k, type, head_dim, j).numbers, ONE_KEYS * kv_rows_number_bytes(type, head_dim));
         struct stored_row rows[ONE_KEYS];
         vec sums[ONE_KEYS];
         for (uint32_t a = 0; a < ONE_KEYS; a++) { /* behind the last key: that one again */
@@ -294,6 +303,14 @@ INLINE void add_stored(quire_kv_type type, const struct attention_tile *tile, co
     for (uint32_t j = 0; j < n_keys; j++) {
         struct stored_row row = find_row(v, type, tile->head_dim, j);
         float weight = p[j] * row_scale(row, type);
+        if (c == 0) {
+            size_t side_bytes = kv_rows_bytes(type, tile->head_dim);
+            const unsigned char *here = row.numbers;
+            /* Behind the values lies the newer block, which is done; the older one lies before the keys. */
+            if (here + PREFETCH_BYTES >= (const unsigned char *)v + side_bytes)
+                here -= 4 * side_bytes;
+            prefetch_ahead(here, kv_rows_number_bytes(type, tile->head_dim));
+        }
         for (int b = 0; b < n_vectors; b++)
             sums[b] += (is_rest ? load_rest(row, type, c, tile->head_dim) : load_stored(row, type, c + b * W)) * weight;
     }

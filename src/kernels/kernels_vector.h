@@ -18,8 +18,8 @@ enum { W = KERNELS_WIDTH };
 typedef float vec __attribute__((vector_size(4 * W)));
 typedef int32_t ivec __attribute__((vector_size(4 * W)));
 typedef uint32_t uvec __attribute__((vector_size(4 * W)));
-typedef uint16_t hvec __attribute__((vector_size(2 * W)));
 #if KERNELS_WIDTH == 4
+typedef uint16_t hvec __attribute__((vector_size(2 * W)));
 typedef int8_t bvec __attribute__((vector_size(W)));
 #endif
 typedef uint8_t nibbles __attribute__((vector_size(16)));
@@ -158,16 +158,15 @@ INLINE vec erfc_vec(vec a)
 
 /* --- number formats -------------------------------------------------------------------------------------------- */
 
-INLINE vec load_bf16(const unsigned char *p)
-{
-    hvec h;
-    memcpy(&h, p, sizeof h);
-    return as_vec(__builtin_convertvector(h, uvec) << 16);
-}
-
-/* Half precision and int8: the machine's own conversions where it has them. GCC 12 takes the portable forms apart,
+/* 16-bit numbers and int8: the machine's own conversions where it has them. GCC 12 takes the portable forms apart,
  * which made the dot products of Q8_0 and Q4_0 five times slower. */
 #if KERNELS_WIDTH == 16
+INLINE vec load_bf16(const unsigned char *p)
+{
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return (vec)_mm512_slli_epi32(bits, 16);
+}
+
 INLINE vec load_f16(const unsigned char *p)
 {
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -178,6 +177,12 @@ INLINE vec load_i8(const void *p)
     return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 #elif KERNELS_WIDTH == 8
+INLINE vec load_bf16(const unsigned char *p)
+{
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return (vec)_mm256_slli_epi32(bits, 16);
+}
+
 INLINE vec load_f16(const unsigned char *p)
 {
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
@@ -188,6 +193,13 @@ INLINE vec load_i8(const void *p)
     return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 #else
+INLINE vec load_bf16(const unsigned char *p)
+{
+    hvec h;
+    memcpy(&h, p, sizeof h);
+    return as_vec(__builtin_convertvector(h, uvec) << 16);
+}
+
 /* As f16_to_f32 in base/bytes.h. */
 INLINE vec load_f16(const unsigned char *p)
 {
