@@ -1,4 +1,4 @@
-/* Number formats: of weights in files and of keys and values in a book.
+/* Number formats of weights in files. (Those of keys and values: kv_type.h.)
  *
  * A row of n numbers is stored as n / block_elements blocks of block_bytes each. Q8_0 is 32 int8 with one
  * half-precision scale (34 bytes), Q4_0 is 32 four-bit integers with one half-precision scale (18 bytes); both as GGUF
