@@ -5,6 +5,7 @@
  * Lines are CSV: what, KV type, figure, unit, share of the peak.
  *
  *     tile      GFLOP/s of 256 queries (four tiles) against blocks of keys, unpacking included; share of OpenBLAS sgemm
+ *     narrow-tile   the same with bfloat16 factors, where the processor has them
  *     token     GB/s of one query against N keys in memory, as they are stored; share of reading that memory
  *     error     root mean square error of the output against float32, relative to it, for random keys and values
  *
@@ -132,6 +133,18 @@ static void free_work(struct work *w)
     free(w->sum);
 }
 
+/* Tiles of bfloat16 factors. The queries are in w as narrow_query leaves them. */
+static void run_narrow_tiles(const struct kernels *kernels, struct work *w, const struct head *head)
+{
+    reset(w);
+    for (size_t b = head->n_blocks; b-- > 0;) {
+        kernels->narrow_keys(w->columns, side_of(head, b, false), KV_ROWS, head->head_dim);
+        kernels->narrow_values(w->values, side_of(head, b, true), KV_ROWS, head->head_dim);
+        for (size_t t = 0; t < TILES; t++)
+            kernels->attend_narrow(&w->tiles[t], w->columns, w->values, (int64_t)(b * KV_ROWS));
+    }
+}
+
 static void run_tiles(const struct kernels *kernels, struct work *w, const struct head *head)
 {
     reset(w);
@@ -196,26 +209,41 @@ static double output_error(const struct work *a, const float *exact, size_t n_he
     return sqrt(error / size);
 }
 
+typedef void run_fn(const struct kernels *kernels, struct work *w, const struct head *head);
+
+static void bench_tiles(const char *what, run_fn *run, const struct kernels *kernels, const struct head *head,
+                        struct work *w, const float *exact, double flops)
+{
+    double best = 0, n_flops = 4.0 * QUERIES * 64 * KV_ROWS * head->head_dim;
+    const char *name = quire_kv_type_name(head->type);
+    for (int i = 0; i < ROUNDS; i++) {
+        double start = seconds();
+        run(kernels, w, head);
+        best = fmax(best, n_flops / (seconds() - start));
+    }
+    printf("%s,%s,%.1f,GFLOP/s,%.2f\n", what, name, best / 1e9, best / flops);
+    printf("error,%s,%.2e,relative,\n", name, output_error(w, exact, QUERIES * (size_t)w->tiles[0].row));
+}
+
 static void bench_type(const struct kernels *kernels, quire_kv_type type, uint32_t head_dim, size_t n_keys,
                        const float *rows, const float *exact, double flops)
 {
     const char *name = quire_kv_type_name(type);
     struct head head = make_head(type, head_dim, 64, rows);
     struct work w = make_work(head_dim, 0x1p-8f, 64 * KV_ROWS, rows);
-    double best = 0, n_flops = 4.0 * QUERIES * 64 * KV_ROWS * head_dim;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = seconds();
-        run_tiles(kernels, &w, &head);
-        best = fmax(best, n_flops / (seconds() - start));
+    bench_tiles("tile", run_tiles, kernels, &head, &w, exact, flops);
+    if (kernels->attend_narrow && type == QUIRE_KV_BF16 && head_dim % NARROW_STEP == 0) {
+        struct work narrow = make_work(head_dim, 0x1p-8f, 64 * KV_ROWS, rows);
+        for (size_t i = 0; i < QUERIES; i++)
+            kernels->narrow_query(narrow.q + i * narrow.tiles[0].row, head_dim);
+        bench_tiles("narrow-tile", run_narrow_tiles, kernels, &head, &narrow, exact, flops);
+        free_work(&narrow);
     }
-    printf("tile,%s,%.1f,GFLOP/s,%.2f\n", name, best / 1e9, best / flops);
-    printf("error,%s,%.2e,relative,\n", name, output_error(&w, exact, QUERIES * (size_t)w.tiles[0].row));
     free(head.blocks);
 
     head = make_head(type, head_dim, n_keys / KV_ROWS, rows);
     size_t n_bytes = 2 * head.n_blocks * head.side_bytes;
-    double bandwidth = read_speed(head.blocks, n_bytes);
-    best = 0;
+    double bandwidth = read_speed(head.blocks, n_bytes), best = 0;
     for (int i = 0; i < ROUNDS; i++) {
         double start = seconds();
         run_token(kernels, &w, &head);

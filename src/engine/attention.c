@@ -50,6 +50,13 @@ struct job {
     const struct attention *attention;
 };
 
+/* Tiles of bfloat16 factors: where the processor has them, for keys and values that are stored so. */
+static bool is_narrow(const struct job *job)
+{
+    return job->engine->kernels->attend_narrow && job->engine->opts.kv_type == QUIRE_KV_BF16 &&
+           job->engine->model->config.head_dim % NARROW_STEP == 0;
+}
+
 /* A tile with the norms of its queries. */
 struct tile {
     struct attention_tile t;
@@ -88,6 +95,10 @@ static struct tile start_tile(const struct job *job, const struct buffers *b, si
         for (uint32_t c = 0; c < config->head_dim; c++)
             t.q[r * row + c] = q[c] * config->softmax_scale;
         tile.norm[r] = attention_query_norm(t.q + r * row, config->head_dim);
+        if (is_narrow(job)) { /* rounding makes no number larger by more than that */
+            tile.norm[r] *= 1 + 0x1p-8f;
+            job->engine->kernels->narrow_query(t.q + r * row, config->head_dim);
+        }
     }
     return tile;
 }
@@ -127,6 +138,7 @@ static void meet_blocks(const struct job *job, const struct buffers *b, uint32_t
     uint32_t kv_head = attention_kv_head(config, head), row = (uint32_t)attention_row_floats(config);
     struct attention_stop stop =
         attention_stop_make(job->engine->slopes[head], job->engine->opts.attn_eps, config->head_dim);
+    bool narrow = is_narrow(job);
     uint64_t n_met = 0, n_due = 0;
     for (size_t t = 0; t < n_tiles; t++)
         n_due += (uint64_t)tiles[t].t.n_queries * ((size_t)tiles[t].t.first_query / KV_BLOCK_TOKENS + 1);
@@ -135,14 +147,22 @@ static void meet_blocks(const struct job *job, const struct buffers *b, uint32_t
         struct kv_block keys = kv_book_block(a->kv, a->layer, kv_head, block);
         int64_t first_key = (int64_t)(block * KV_BLOCK_TOKENS);
         float key_norm = block > 0 ? kv_book_key_norm(a->kv, a->layer, kv_head, block - 1) : 0;
-        kernels->unpack_columns(b->columns, type, keys.k, keys.n_tokens, config->head_dim);
-        kernels->unpack_rows(b->values, row, type, keys.v, keys.n_tokens, config->head_dim);
+        if (narrow) {
+            kernels->narrow_keys(b->columns, keys.k, keys.n_tokens, config->head_dim);
+            kernels->narrow_values(b->values, keys.v, keys.n_tokens, config->head_dim);
+        } else {
+            kernels->unpack_columns(b->columns, type, keys.k, keys.n_tokens, config->head_dim);
+            kernels->unpack_rows(b->values, row, type, keys.v, keys.n_tokens, config->head_dim);
+        }
         is_live = false;
         for (size_t t = 0; t < n_tiles; t++) {
             struct tile *tile = &tiles[t];
             if (tile->t.live && first_key <= tile->t.first_query) {
                 n_met += (uint64_t)__builtin_popcountll(tile->t.live);
-                kernels->attend(&tile->t, b->columns, b->values, first_key);
+                if (narrow)
+                    kernels->attend_narrow(&tile->t, b->columns, b->values, first_key);
+                else
+                    kernels->attend(&tile->t, b->columns, b->values, first_key);
                 if (block > 0)
                     stop_rows(tile, &stop, key_norm, block);
             }

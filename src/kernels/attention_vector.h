@@ -217,15 +217,12 @@ INLINE void add_values(const struct attention_tile *tile, float *acc, unsigned l
         }
 }
 
-static void attend_rows(const struct attention_tile *tile, uint32_t r, unsigned live, const float *k_columns,
-                        const float *v, int64_t first_key)
+/* Scores of ROWS queries become weights exp(score - maximum), with the bias and the mask; the live rows' maximum and
+ * sum move with them. keep: what their older sums are still worth. */
+INLINE void weigh_rows(const struct attention_tile *tile, uint32_t r, unsigned live, float s[ROWS][TILE_KEYS],
+                       float keep[W], int64_t first_key)
 {
-    float s[ROWS][TILE_KEYS], fall[W] = {0}, keep[W];
-    const float *q = tile->q + (size_t)r * tile->row;
-    float *acc = tile->acc + (size_t)r * tile->row;
-    for (int j = 0; j < TILE_KEYS; j += SCORE_KEYS)
-        score_rows(tile, q, k_columns + j, s[0] + j);
-    float new_max[ROWS];
+    float fall[W] = {0}, new_max[ROWS];
     for (int a = 0; a < ROWS; a++) {
         float old_max = tile->max[r + a];
         new_max[a] = bias_row(s[a], tile->slope, first_key - (tile->first_query + r + a));
@@ -240,6 +237,17 @@ static void attend_rows(const struct attention_tile *tile, uint32_t r, unsigned 
             tile->max[r + a] = new_max[a];
         }
     }
+}
+
+static void attend_rows(const struct attention_tile *tile, uint32_t r, unsigned live, const float *k_columns,
+                        const float *v, int64_t first_key)
+{
+    float s[ROWS][TILE_KEYS], keep[W];
+    const float *q = tile->q + (size_t)r * tile->row;
+    float *acc = tile->acc + (size_t)r * tile->row;
+    for (int j = 0; j < TILE_KEYS; j += SCORE_KEYS)
+        score_rows(tile, q, k_columns + j, s[0] + j);
+    weigh_rows(tile, r, live, s, keep, first_key);
     uint32_t c = 0;
     for (; c + VALUE_VECTORS * W <= tile->row; c += VALUE_VECTORS * W)
         add_values(tile, acc + c, live, keep, s, v + c, VALUE_VECTORS);

@@ -23,6 +23,7 @@ enum {
     TILE_QUERIES = 64, /* most queries of a tile */
     TILE_ROW_STEP = 4, /* queries are computed four at a time: buffers are padded to it */
     FIXED_BLOCK = 32,  /* numbers that share a scale in fixed point */
+    NARROW_STEP = 32,  /* channels that tiles of bfloat16 factors take together */
     LANES = 16         /* head_dim is padded to it in tile buffers */
 };
 
@@ -93,6 +94,14 @@ struct kernels {
      * soon final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond
      * n_keys; v beyond head_dim too. */
     void (*attend)(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key);
+
+    /* The same with keys and values as the last two make them from the sides of a block stored as bfloat16, and queries
+     * rounded in place: the factors of both products are bfloat16, their sums float32. head_dim is a multiple of
+     * NARROW_STEP; the buffers are as large as the float ones. NULL where the processor has no such products. */
+    void (*attend_narrow)(const struct attention_tile *tile, const void *keys, const void *values, int64_t first_key);
+    void (*narrow_query)(float *row, uint32_t n);
+    void (*narrow_keys)(void *keys, const void *side, uint32_t n, uint32_t head_dim);
+    void (*narrow_values)(void *values, const void *side, uint32_t n, uint32_t head_dim);
 
     /* The same for n_queries == 1 and keys and values as they are stored, n_keys rows of each side of a KV block
      * (base/kv_rows.h). */

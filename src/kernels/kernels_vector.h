@@ -456,6 +456,9 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 #endif
 
 #include "attention_vector.h"
+#ifdef KERNELS_BF16
+#include "attention_bf16.h"
+#endif
 
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
@@ -472,6 +475,12 @@ const struct kernels KERNELS_TABLE = {
     .gelu = gelu,
     .softmax_sum = softmax_sum,
     .attend = attend,
+#ifdef KERNELS_BF16
+    .attend_narrow = attend_narrow,
+    .narrow_query = narrow_query,
+    .narrow_keys = narrow_keys,
+    .narrow_values = narrow_values,
+#endif
     .attend_one = attend_one,
     .unpack_columns = unpack_columns,
     .unpack_rows = unpack_rows,

@@ -323,6 +323,92 @@ static void tile_attention(const struct kernels *k, const struct head *h, uint32
     free(values);
 }
 
+/* Keys or values as a block stores them in bfloat16. */
+static void round_side(uint16_t *side, const float *rows, uint32_t n, uint32_t head_dim)
+{
+    for (size_t i = 0; i < (size_t)n * head_dim; i++)
+        side[i] = f32_to_bf16(rows[i]);
+}
+
+/* Tiles of bfloat16 factors, for queries [first, first + n_queries). */
+static void narrow_attention(const struct kernels *k, const struct head *h, uint32_t first, uint32_t n_queries,
+                             float *out)
+{
+    uint32_t row = h->head_dim, n_rows = (n_queries + TILE_ROW_STEP - 1) / TILE_ROW_STEP * TILE_ROW_STEP;
+    float *q = calloc((size_t)n_rows * row, sizeof *q), *acc = calloc((size_t)n_rows * row, sizeof *acc);
+    float *keys = malloc((size_t)row * TILE_KEYS * sizeof *keys),
+          *values = malloc((size_t)row * TILE_KEYS * sizeof *values);
+    uint16_t *side = malloc((size_t)row * TILE_KEYS * sizeof *side);
+    float max[TILE_QUERIES], sum[TILE_QUERIES] = {0};
+    for (int r = 0; r < TILE_QUERIES; r++)
+        max[r] = -INFINITY;
+    memcpy(q, h->q + (size_t)first * row, (size_t)n_queries * row * sizeof *q);
+    for (uint32_t r = 0; r < n_queries; r++)
+        k->narrow_query(q + (size_t)r * row, row);
+    struct attention_tile tile = {n_queries, row, row, h->slope, first, q, acc, max, sum, ~(uint64_t)0};
+    for (uint32_t block = (first + n_queries - 1) / TILE_KEYS + 1; block-- > 0;) {
+        uint32_t first_key = block * TILE_KEYS;
+        uint32_t n_keys = h->n - first_key < TILE_KEYS ? h->n - first_key : TILE_KEYS;
+        memset(keys, 0xFF, (size_t)row * TILE_KEYS * sizeof *keys / 2); /* poison, NaN */
+        memset(values, 0xFF, (size_t)row * TILE_KEYS * sizeof *values / 2);
+        memset(side, 0xFF, (size_t)row * TILE_KEYS * sizeof *side);
+        round_side(side, h->k + (size_t)first_key * row, n_keys, row);
+        k->narrow_keys(keys, side, n_keys, row);
+        round_side(side, h->v + (size_t)first_key * row, n_keys, row);
+        k->narrow_values(values, side, n_keys, row);
+        k->attend_narrow(&tile, keys, values, first_key);
+    }
+    for (uint32_t r = 0; r < n_queries; r++)
+        for (uint32_t c = 0; c < row; c++)
+            out[(size_t)r * row + c] = acc[(size_t)r * row + c] / sum[r];
+    free(q);
+    free(acc);
+    free(keys);
+    free(values);
+    free(side);
+}
+
+/* Against attention in double over the rounded numbers: what is left is the rounding of the weights. And row by row the
+ * same bits, whatever shares the tile. */
+static void check_narrow(const struct kernels *k, const struct kernels *ref)
+{
+    static const uint32_t dims[] = {32, 64, 96, 128}, lengths[] = {1, 63, 130, 257};
+    double want[128];
+    uint64_t seed = 9;
+    (void)ref;
+    if (!k->attend_narrow)
+        return;
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t dim = dims[i], n = lengths[i], first = (n - 1) / TILE_QUERIES * TILE_QUERIES;
+        struct head head = random_head(n, dim, 0.01f, 1, &seed);
+        float *out = calloc((size_t)TILE_QUERIES * dim, sizeof *out),
+              *part = calloc((size_t)TILE_QUERIES * dim, sizeof *part);
+        narrow_attention(k, &head, first, n - first, out);
+        for (uint32_t r = 0; r < n - first; r += 5) {
+            narrow_attention(k, &head, first + r, 1, part);
+            CHECK_EQ_INT(memcmp(part, out + (size_t)r * dim, dim * sizeof *part), 0);
+        }
+        for (size_t c = 0; c < (size_t)n * dim; c++) {
+            head.q[c] = bf16_to_f32(f32_to_bf16(head.q[c]));
+            head.k[c] = bf16_to_f32(f32_to_bf16(head.k[c]));
+            head.v[c] = bf16_to_f32(f32_to_bf16(head.v[c]));
+        }
+        for (uint32_t query = first; query < n; query++) {
+            full_attention(&head, query, want);
+            for (uint32_t c = 0; c < dim; c++)
+                CHECK_NEAR((double)out[(size_t)(query - first) * dim + c], want[c], 0x1p-8);
+        }
+        free(out);
+        free(part);
+        free_head(&head);
+    }
+}
+
+static void narrow_tiles(void)
+{
+    for_all_tables(check_narrow);
+}
+
 static void one_attention(const struct kernels *k, const struct head *h, uint32_t query, float *out)
 {
     uint32_t row = (h->head_dim + LANES - 1) / LANES * LANES;
@@ -559,6 +645,7 @@ static const struct test tests[] = {
     {"live_rows", live_rows},
     {"attention", attention},
     {"reference_attention", reference_attention},
+    {"narrow_tiles", narrow_tiles},
     {"row_independence", row_independence},
     {"nan_is_seen", nan_is_seen},
     {"choice", choice},
