@@ -136,6 +136,14 @@ QUIRE_API void quire_book_describe(quire_book *book, const char *label, const ch
  * NUMERIC (with layer and position), USAGE (no tokens, an id outside the vocabulary). */
 QUIRE_API quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
 
+/* Reading in parts, by an engine without a store: begin takes the text as quire_book_read does, and reads nothing yet;
+ * read_to reads what is missing up to token `end`, so that the logits are those after token end - 1, and drops what was
+ * appended before. Room is planned for all of the text, and for n_new tokens behind each part. quire_book_read is one
+ * begin and one read_to. Errors: as quire_book_read; USAGE (nothing was begun, `end` is not behind what is read or is
+ * behind the text, a part of a text where there is a store). After an error there is no more to be read. */
+QUIRE_API quire_status quire_book_begin(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
+QUIRE_API quire_status quire_book_read_to(quire_book *book, size_t end, quire_error *err);
+
 /* Decodes one token: the logits are then those after it. Appended tokens branch off the text: the stored book does not
  * change. Errors as quire_book_read, and USAGE when n_new tokens have been appended already. */
 QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err);

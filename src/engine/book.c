@@ -86,9 +86,9 @@ static quire_status reserve_space(const quire_book *book, quire_error *err)
     struct kv_geometry geometry = engine_kv_geometry(&book->engine->model->config, book->engine->opts.kv_type);
     quire_error why = {0};
     uint64_t n_other = kv_disk_bytes(&geometry, book->n_new + KV_BLOCK_TOKENS);
-    if (kv_book_frontier(book->kv) < book->n_read)
+    if (kv_book_frontier(book->kv) < book->n_text)
         n_other += book->plan.figures.flight_bytes;
-    quire_status status = kv_book_reserve(book->kv, book->n_read, n_other, &why);
+    quire_status status = kv_book_reserve(book->kv, book->n_text, n_other, &why);
     if (status == QUIRE_ERR_NO_SPACE)
         return quire_fail(err, status, "%s: free some, choose another folder with %s, or a smaller --kv-type",
                           why.message, book->engine->opts.store_path ? "--store" : "TMPDIR or --store");
@@ -113,7 +113,7 @@ static void close_kv(quire_book *book)
 static quire_status read_once(quire_book *book, quire_error *err)
 {
     quire_engine *engine = book->engine;
-    quire_status status = kv_book_open(&book->kv, engine->store, book->ids, book->n_read, engine->opts.no_reuse, err);
+    quire_status status = kv_book_open(&book->kv, engine->store, book->ids, book->n_text, engine->opts.no_reuse, err);
     notices_add(&book->notices, kv_store_notice(engine->store));
     if (status != QUIRE_OK)
         return status;
@@ -160,11 +160,11 @@ static quire_status read_text(quire_book *book, quire_error *err)
     }
 }
 
-quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err)
+quire_status quire_book_begin(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err)
 {
     quire_engine *engine = book->engine;
     const quire_config *config = &engine->model->config;
-    if (book->kv)
+    if (book->ids)
         return quire_fail(err, QUIRE_ERR_USAGE, "a book is read once: open another one");
     if (n == 0)
         return quire_fail(err, QUIRE_ERR_USAGE, "the text has no tokens");
@@ -174,19 +174,56 @@ quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, siz
                              n, n_new, err);
     if (status != QUIRE_OK)
         return status;
-    book->ids = mem_calloc(n + n_new, sizeof *book->ids, "token ids", err);
-    book->logits = mem_calloc(config->vocab_size, sizeof *book->logits, "logits", err);
-    if (!book->ids || !book->logits)
+    if (!book->logits)
+        book->logits = mem_calloc(config->vocab_size, sizeof *book->logits, "logits", err);
+    if (book->logits)
+        book->ids = mem_calloc(n, sizeof *book->ids, "token ids", err);
+    if (!book->ids)
         return QUIRE_ERR_NO_MEMORY;
     memcpy(book->ids, ids, n * sizeof *ids);
-    book->n_read = n;
+    book->n_text = n;
     book->n_new = n_new;
-    status = read_text(book, err);
+    return QUIRE_OK;
+}
+
+static quire_status check_part(const quire_book *book, size_t end, quire_error *err)
+{
+    if (!book->ids)
+        return quire_fail(err, QUIRE_ERR_USAGE, "nothing can be read: the book was not begun");
+    if (end <= book->n_read || end > book->n_text)
+        return quire_fail(err, QUIRE_ERR_USAGE, "reading to token %zu: expected more than the %zu read, at most %zu",
+                          end, book->n_read, book->n_text);
+    if (end < book->n_text && book->engine->opts.store_path)
+        return quire_fail(err, QUIRE_ERR_USAGE,
+                          "reading to token %zu of %zu: a text that is kept in a store is read whole", end,
+                          book->n_text);
+    return QUIRE_OK;
+}
+
+quire_status quire_book_read_to(quire_book *book, size_t end, quire_error *err)
+{
+    quire_status status = check_part(book, end, err);
+    if (status != QUIRE_OK)
+        return status;
+    book->n_written_before += book->branch ? kv_book_n_written(book->branch) : 0;
+    kv_book_close(book->branch);
+    decode_close(book->decode);
+    book->branch = NULL;
+    book->decode = NULL;
+    book->has_logits = false;
+    book->n_read = end;
+    status = book->kv ? prefill_read(book, err) : read_text(book, err);
     if (status == QUIRE_OK) {
-        book->n_tokens = n;
+        book->n_tokens = end;
         book->has_logits = true;
     }
-    return take_request(engine, status);
+    return take_request(book->engine, status);
+}
+
+quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err)
+{
+    quire_status status = quire_book_begin(book, ids, n, n_new, err);
+    return status == QUIRE_OK ? quire_book_read_to(book, n, err) : status;
 }
 
 static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
@@ -235,7 +272,7 @@ quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
         book->has_logits = false; /* some layers have the token and others not: the book ends here */
         return take_request(engine, status);
     }
-    book->ids[book->n_tokens++] = id;
+    book->n_tokens++;
     if (engine->opts.progress) {
         quire_progress progress = {
             .is_decode = true,

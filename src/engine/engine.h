@@ -33,8 +33,9 @@ struct quire_book {
     struct kv_book *kv;     /* the text that was read */
     struct kv_book *branch; /* what was appended to it; NULL before the first */
     struct memory_plan plan;
-    int32_t *ids; /* [n_tokens + n_new] */
-    size_t n_read;
+    int32_t *ids; /* [n_text] */
+    size_t n_text;
+    size_t n_read; /* how much of it is, or is being, read */
     size_t n_tokens;
     size_t n_new;
     size_t n_reused;

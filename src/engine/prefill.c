@@ -221,7 +221,7 @@ static void report_logprobs(struct prefill *p)
     struct quire_book *book = p->book;
     struct quire_engine *engine = book->engine;
     size_t d_model = engine->model->config.d_model;
-    size_t end = size_min(p->at.span_end, book->n_read - 1); /* the text's last row predicts nothing that is known */
+    size_t end = size_min(p->at.span_end, book->n_text - 1); /* the text's last row predicts nothing that is known */
     for (size_t first = p->at.span_first; first < end; first += PLAN_LOGIT_ROWS) {
         size_t n = size_min(PLAN_LOGIT_ROWS, end - first);
         const int32_t *targets = book->ids + first + 1;
