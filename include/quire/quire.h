@@ -7,6 +7,7 @@
 #include "error.h"
 #include "kv_type.h"
 #include "model.h"
+#include "peaks.h"
 #include "prompt.h"
 #include "reader.h"
 #include "sampler.h"
