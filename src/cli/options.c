@@ -10,8 +10,9 @@
 #define ON_WRITING  (ON(COMMAND_CONTINUE) | ON(COMMAND_SUMMARIZE) | ON(COMMAND_ASK))
 #define ON_READING  (ON_WRITING | ON(COMMAND_SCORE))
 #define ON_TEXT     (ON_READING | ON(COMMAND_TOKENIZE))
-#define ON_ENGINE   (ON_READING | ON(COMMAND_INFO))
-#define ON_FILES    (ON_TEXT | ON(COMMAND_DETOKENIZE))
+#define ON_ENGINE   (ON_READING | ON(COMMAND_INFO) | ON(COMMAND_BENCH))
+#define ON_UTF8     (ON_TEXT | ON(COMMAND_BENCH))
+#define ON_FILES    (ON_UTF8 | ON(COMMAND_DETOKENIZE))
 #define ON_MODEL    (ON_FILES | ON(COMMAND_INFO))
 #define ON_ALL      (ON(N_COMMANDS) - 1)
 
@@ -21,7 +22,8 @@
 
 const char *const option_group_names[N_GROUPS] = {
     [GROUP_GENERAL] = "General",   [GROUP_INPUT] = "Input",         [GROUP_WRITING] = "Writing",
-    [GROUP_SAMPLING] = "Sampling", [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",
+    [GROUP_SAMPLING] = "Sampling", [GROUP_MEASURING] = "Measuring", [GROUP_COMPUTING] = "Computing",
+    [GROUP_OUTPUT] = "Output",
 };
 
 const struct command_row command_rows[N_COMMANDS] = {
@@ -57,6 +59,12 @@ const struct command_row command_rows[N_COMMANDS] = {
          "Writes every configuration field, the tensors by type, the tokenizer, and the memory and disk that reading "
          "8,192, 65,536 and 84,000 tokens takes with the options given.",
          "quire info mpt-7b-storywriter/ --memory 16G", 0, 1},
+    [COMMAND_BENCH] = {"bench", "[FILE]", "measure how fast a model is read and written with",
+                       "Reads a text and decodes some tokens at each of several context lengths; each row times only "
+                       "what lies between the length before and its own. The text is FILE (standard input where it is "
+                       "-), or random tokens. Speeds stand beside their share of what the machine can do at best, "
+                       "measured in the same run.",
+                       "quire bench -m mpt-7b-storywriter/ --up-to 84000", 0, 1},
     [COMMAND_KV] = {"kv", "VERB [ARGUMENT...]", "look after the store of what was read",
                     "ls\tlist the books, those used last first\n"
                     "show BOOK\tall that is known of one\n"
@@ -86,7 +94,7 @@ const struct option_row option_rows[] = {
      "read only the first TOKENS of a document", "all of it"},
     {"tail", 0, "TOKENS", OPTION_COUNT64, FIELD(tail_tokens), 1, MOST_TOKENS, ON_READING, GROUP_INPUT,
      "read only the last TOKENS of a document", "all of it"},
-    {"lossy", 0, NULL, OPTION_FLAG, FIELD(lossy), 0, 0, ON_TEXT, GROUP_INPUT,
+    {"lossy", 0, NULL, OPTION_FLAG, FIELD(lossy), 0, 0, ON_UTF8, GROUP_INPUT,
      "replace what is not valid UTF-8 and say how often", "it is an error"},
     {"no-uring", 0, NULL, OPTION_FLAG, FIELD(no_uring), 0, 0, ON_FILES, GROUP_INPUT, "read files without io_uring",
      NULL},
@@ -114,6 +122,17 @@ const struct option_row option_rows[] = {
      GROUP_SAMPLING, "make tokens that the text has already R times less likely", "1, none"},
     {"seed", 0, "N", OPTION_COUNT64, FIELD(sampler.seed), 0, 9007199254740991.0, ON_WRITING, GROUP_SAMPLING,
      "the same seed gives the same text", "0"},
+
+    {"contexts", 0, "LIST", OPTION_TEXT, FIELD(contexts), 0, 0, ON(COMMAND_BENCH), GROUP_MEASURING,
+     "context lengths to measure at, such as 512,2048,8192", "512, then 2048 and its doubles"},
+    {"up-to", 0, "TOKENS", OPTION_COUNT, FIELD(most_context), 1, MOST_TOKENS, ON(COMMAND_BENCH), GROUP_MEASURING,
+     "the last context length, such as 84000", NULL},
+    {"decode", 0, "N", OPTION_COUNT, FIELD(n_decode), 0, 1e6, ON(COMMAND_BENCH), GROUP_MEASURING,
+     "tokens to decode at each context length; 0: none", NULL},
+    {"repeats", 0, "N", OPTION_COUNT, FIELD(n_repeats), 1, 100, ON(COMMAND_BENCH), GROUP_MEASURING,
+     "read the text N times and show medians", NULL},
+    {"peak", 0, NULL, OPTION_FLAG, FIELD(peak), 0, 0, ON(COMMAND_BENCH), GROUP_MEASURING,
+     "measure the machine alone: arithmetic, memory, disk", NULL},
 
     {"memory", 0, "SIZE", OPTION_SIZE, FIELD(memory_bytes), 1, 0x1p62, ON_ENGINE, GROUP_COMPUTING,
      "stay under SIZE of memory, such as 800M or 1.5G, for weights, activations, keys and values together",
@@ -148,6 +167,8 @@ const struct option_row option_rows[] = {
 
     {"per-token", 0, NULL, OPTION_FLAG, FIELD(per_token), 0, 0, ON(COMMAND_SCORE), GROUP_OUTPUT,
      "write position, id and log-probability of each token, separated by tabs", NULL},
+    {"csv", 0, NULL, OPTION_FLAG, FIELD(csv), 0, 0, ON(COMMAND_BENCH), GROUP_OUTPUT,
+     "write comma-separated values under a line of names", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON_ENGINE, GROUP_OUTPUT,
      "write one JSON object per document instead of text", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_KV), GROUP_OUTPUT,
@@ -168,6 +189,9 @@ struct options options_defaults(enum command_id command)
         .commit_seconds = (float)quire_engine_defaults().commit_seconds,
         .attn_eps = quire_engine_defaults().attn_eps,
         .kv_type = quire_kv_type_name(quire_engine_defaults().kv_type),
+        .most_context = 4096,
+        .n_decode = 16,
+        .n_repeats = 1,
     };
 }
 
@@ -312,6 +336,11 @@ static quire_status check_together(const struct options *o, quire_error *err)
         return quire_fail(err, QUIRE_ERR_USAGE, "options '--head' and '--tail' exclude each other");
     if (o->store && o->no_store)
         return quire_fail(err, QUIRE_ERR_USAGE, "options '--store' and '--no-store' exclude each other");
+    if (o->peak && o->n_arguments > 0)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--peak' reads no text: unexpected argument '%s'",
+                          o->arguments[0]);
+    if (o->csv && o->json)
+        return quire_fail(err, QUIRE_ERR_USAGE, "options '--csv' and '--json' exclude each other");
     if (o->quiet && o->verbose)
         return quire_fail(err, QUIRE_ERR_USAGE, "options '--quiet' and '--verbose' exclude each other");
     if (o->command == COMMAND_INFO && o->model && o->n_arguments > 0)

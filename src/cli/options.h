@@ -17,6 +17,7 @@ enum command_id {
     COMMAND_TOKENIZE,
     COMMAND_DETOKENIZE,
     COMMAND_INFO,
+    COMMAND_BENCH,
     COMMAND_KV,
     COMMAND_HELP,
     COMMAND_VERSION,
@@ -61,6 +62,13 @@ struct options {
     uint32_t n_threads;
     const char *isa;
 
+    const char *contexts; /* NULL: doubled up to most_context */
+    uint32_t most_context;
+    uint32_t n_decode;
+    uint32_t n_repeats;
+    bool peak;
+
+    bool csv;
     bool json;
     bool quiet;
     bool verbose;
@@ -82,6 +90,7 @@ enum option_group {
     GROUP_INPUT,
     GROUP_WRITING,
     GROUP_SAMPLING,
+    GROUP_MEASURING,
     GROUP_COMPUTING,
     GROUP_OUTPUT,
     N_GROUPS

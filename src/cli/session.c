@@ -84,8 +84,9 @@ quire_status session_open(struct session *s, const struct options *o, const char
     s->source = FROM_OPTIONS;
     progress_open(&s->progress, o->quiet, o->verbose);
     quire_status status = output_open(&s->output, &s->error);
-    if (status == QUIRE_OK)
-        status = model_path_find(&s->model_path, model ? model : o->model, &s->error);
+    if (status != QUIRE_OK || need == NEED_OUTPUT)
+        return status;
+    status = model_path_find(&s->model_path, model ? model : o->model, &s->error);
     if (status == QUIRE_OK && keeps && !o->no_store)
         status = find_store(s);
     if (status != QUIRE_OK)

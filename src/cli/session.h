@@ -27,7 +27,7 @@ struct session {
 };
 
 /* What a session is opened for. */
-enum session_need { NEED_TOKENIZER, NEED_ENGINE };
+enum session_need { NEED_OUTPUT, NEED_TOKENIZER, NEED_ENGINE };
 
 /* Opens what is needed. model: NULL for --model or the one that ships. keeps: whether the command uses the store.
  * On failure error and source say what happened; the session is to be closed either way. */

@@ -5,6 +5,7 @@
 
 Python's library alone. The model is a small random one that make_model.py writes; nothing of the user's own cache is
 touched."""
+import csv
 import fcntl
 import json
 import math
@@ -27,7 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 STORY = ("The keeper of the light wrote down the weather every evening, and the ships, and what the sea had left. "
          "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014"
          "it was Sunday\u2014the caf\u00e9 was closed.\r\n")
-COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "kv", "help", "version"]
+COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "bench", "kv", "help", "version"]
 
 quire = None
 scratch = None
@@ -334,6 +335,77 @@ class Info(Case):
         info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
         self.assertEqual(info["model"]["prompt_format"], "chatml")
         self.assertEqual(info["tokenizer"]["special_tokens"], 4)
+
+
+class Bench(Case):
+    CONTEXTS = ["--contexts", "40,100,300", "--memory", "128M"]
+
+    def rows(self, *arguments, **more):
+        result = self.run_quire("bench", "--csv", *self.CONTEXTS, *arguments, **more)
+        return list(csv.DictReader(result.out.splitlines())), result
+
+    def test_csv(self):
+        rows, result = self.rows("--decode", "3", "--repeats", "2")
+        self.assertEqual([(row["context"], row["read_tokens"]) for row in rows],
+                         [("40", "40"), ("100", "60"), ("300", "200")])
+        for row in rows:
+            self.assertEqual(row["decode_tokens"], "3")
+            for name in ("read_seconds", "read_per_second", "read_share", "decode_per_second", "decode_share",
+                         "peak_operations", "peak_memory_read", "resident_bytes"):
+                self.assertGreater(float(row[name]), 0, name)
+            self.assertAlmostEqual(float(row["read_per_second"]) * float(row["read_seconds"]) /
+                                   int(row["read_tokens"]), 1, places=3)
+        self.assertIn("100 tokens: read", result.err)
+
+    def test_json(self):
+        report = json.loads(self.run_quire("bench", "-q", "--json", "--memory", "128M", "--decode", "0", "--up-to", "600").out)
+        self.assertEqual([row["context"] for row in report["rows"]], [512, 600])
+        self.assertEqual(report["rows"][0]["decode_per_second"], None)
+        peaks = {peak["what"]: peak["per_second"] for peak in report["peaks"]}
+        self.assertEqual(set(peaks), {"operations", "memory_read_bytes"})
+        self.assertGreater(min(peaks.values()), 0)
+
+    def test_table(self):
+        out = self.run_quire("bench", *self.CONTEXTS, "--decode", "1").out
+        self.assertRegex(out, r"(?m)^ +context  read, tokens/s +of peak")
+        self.assertRegex(out, r"(?m)^ +300 .*MiB$")
+
+    def test_text_from_a_file(self):
+        path = self.write("long.txt", STORY * 3)
+        rows, _ = self.rows(path, "--decode", "2")
+        self.assertEqual(len(rows), 3)
+        self.assertEqual(len(self.rows("-", "--decode", "0", stdin=(STORY * 3).encode())[0]), 3)
+        self.assert_error(self.run_quire("bench", "--up-to", "5000", path, code=3), "long.txt", "5000", "--up-to")
+
+    def test_peak_needs_no_model(self):
+        self.environment["QUIRE_MODEL"] = "/nonexistent"
+        listed = csv.DictReader(self.run_quire("bench", "--peak", "--csv", "--memory", "64M").out.splitlines())
+        peaks = {(row["what"], row["kernels"]): float(row["per_second"]) for row in listed}
+        self.assertIn(("operations", "base"), peaks)
+        for what in ("memory_read_bytes", "disk_read_bytes", "disk_write_bytes"):
+            self.assertGreater(peaks[what, ""], 0)
+        self.assertIn("GFLOP/s", self.run_quire("bench", "--peak", "--isa", "base", "--memory", "64M").out)
+
+    def test_wrong_lengths(self):
+        for wrong in ("", "0", "5,5", "7,3", "1,", "1;2", "-4", "x", "99999999999"):
+            self.assert_error(self.run_quire("bench", "--contexts", wrong, code=2), "--contexts")
+        self.assert_error(self.run_quire("bench", "--csv", "--json", code=2), "exclude")
+        self.assert_error(self.run_quire("bench", "--peak", self.story, code=2), "story.txt")
+
+    def test_interrupted_shows_what_is_there(self):
+        arguments = ["bench", "--contexts", "50,500000", "--decode", "1", "--isa", "ref", "--csv", "--memory", "2G"]
+        with tempfile.TemporaryFile() as out:
+            process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+            while b"50 tokens: read" not in (line := process.stderr.readline()):
+                self.assertNotEqual(line, b"")
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+            process.stderr.close()
+            self.assertEqual(process.wait(timeout=60), 130)
+            out.seek(0)
+            rows = list(csv.DictReader(out.read().decode().splitlines()))
+        self.assertIn(b"interrupted: 1 of 2", rest)
+        self.assertEqual([row["context"] for row in rows], ["50"])
 
 
 class Writing(Case):
