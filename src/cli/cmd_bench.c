@@ -273,15 +273,22 @@ static enum exit_code run(struct bench *b)
         status = prepare(b, path, &source, &s->error);
     if (status == QUIRE_OK)
         status = measure(b, &n_ended, &s->error);
-    if (status != QUIRE_OK && (status != QUIRE_ERR_CANCELLED || !b->times))
-        return session_fail(s, source);
-
+    /* Whatever ended the run, what was measured before is worth something. */
+    size_t n_rows = b->token_times ? take_medians(b, n_ended) : 0;
     bool is_interrupted = status == QUIRE_ERR_CANCELLED;
-    size_t n_rows = take_medians(b, n_ended);
+    if (status != QUIRE_OK && n_rows == 0)
+        return session_fail(s, source);
+    quire_error why = {0};
+    quire_status written = bench_write_rows(s, b->rows, n_rows, &b->peaks, &why);
+    if (written == QUIRE_OK)
+        written = output_flush(&s->output, &why);
+    if (status != QUIRE_OK && !is_interrupted)
+        return session_fail(s, source);
     quire_error_clear(&s->error);
-    if (bench_write_rows(s, b->rows, n_rows, &b->peaks, &s->error) != QUIRE_OK ||
-        output_flush(&s->output, &s->error) != QUIRE_OK)
+    if (written != QUIRE_OK) {
+        s->error = why;
         return session_fail(s, FROM_WORK);
+    }
     if (!is_interrupted)
         return EXIT_DONE;
     progress_error(&s->progress, "interrupted: %zu of %zu context lengths were measured", n_rows, b->n_rows);
