@@ -6,16 +6,16 @@
 
 /* One context length. Seconds are medians over the repeats. */
 struct bench_row {
-    uint64_t context;       /* tokens that stand there when the row ends */
-    uint64_t n_read;        /* of these, read in this row: those behind the row before */
-    uint64_t n_decoded;     /* tokens decoded behind the context, in each repeat; 0: none */
-    double read_seconds;    /* of n_read tokens */
-    double decode_seconds;  /* of one token */
-    double read_operations; /* arithmetic of n_read tokens; what was left out is not counted */
-    double decode_bytes;    /* of one token: weights, and stored keys and values, each read once */
-    uint64_t n_blocks_met;  /* of KV, by attention, and left out; both 0: nobody counts */
-    uint64_t n_blocks_left_out;
-    uint64_t resident_bytes; /* the most while the row was measured */
+    uint64_t context;           /* tokens that stand there when the row ends */
+    uint64_t n_read;            /* of these, read in this row: those behind the row before */
+    uint64_t n_decoded;         /* tokens decoded behind the context, in each repeat; 0: none */
+    double read_seconds;        /* of n_read tokens */
+    double decode_seconds;      /* of one token */
+    double read_operations;     /* arithmetic of n_read tokens; what was left out is not counted */
+    double decode_bytes;        /* of one token: weights, and keys and values as far as they were read */
+    uint64_t n_blocks_met;      /* blocks of keys and values that attention read for n_read tokens */
+    uint64_t n_blocks_left_out; /* and those that it left out */
+    uint64_t resident_bytes;    /* the most while the row was measured */
 };
 
 /* Writes the peaks alone, as the options ask: text, CSV or JSON. Errors: those of the output. */

@@ -119,14 +119,18 @@ static void reset_resident(void)
     }
 }
 
+static double share_met(uint64_t n_met, uint64_t n_left_out)
+{
+    return n_met > 0 ? (double)n_met / (double)(n_met + n_left_out) : 1;
+}
+
 /* Operations of the row's tokens: two for each weight of a layer's products, attention over all tokens before (less
  * what was left out), and the head once. */
 static double read_operations(const quire_config *c, const struct bench_row *row)
 {
     double d = c->d_model, end = (double)row->context, n = (double)row->n_read, first = end - n;
     double weights = d * (2 * d + 2.0 * c->kv_n_heads * c->head_dim) + 2 * d * c->d_ff;
-    double n_blocks = (double)(row->n_blocks_met + row->n_blocks_left_out);
-    double met = n_blocks > 0 ? (double)row->n_blocks_met / n_blocks : 1;
+    double met = share_met(row->n_blocks_met, row->n_blocks_left_out);
     return c->n_layers * (2 * weights * n + 2 * d * (end * end - first * first) * met) + 2 * d * c->vocab_size;
 }
 
@@ -154,11 +158,14 @@ static quire_status measure_row(struct bench *b, quire_book *book, struct bench_
 {
     struct session *s = b->s;
     quire_plan plan = {0};
+    uint64_t n_met = quire_book_n_blocks_met(book), n_left_out = quire_book_n_blocks_skipped(book);
     reset_resident();
     progress_begin(&s->progress);
     double start = progress_now();
     quire_status status = quire_book_read_to(book, (size_t)row->context, err);
     *read_seconds = progress_now() - start;
+    row->n_blocks_met = quire_book_n_blocks_met(book) - n_met;
+    row->n_blocks_left_out = quire_book_n_blocks_skipped(book) - n_left_out;
     row->read_operations = read_operations(quire_model_config(s->model), row);
     if (status == QUIRE_OK && s->o->n_decode > 0)
         status = decode(b, book, row, decode_seconds, err);
@@ -168,7 +175,10 @@ static quire_status measure_row(struct bench *b, quire_book *book, struct bench_
     row->n_decoded = s->o->n_decode;
     row->resident_bytes = receipt_peak_bytes();
     status = quire_engine_plan(s->engine, row->context, 0, &plan, err);
-    row->decode_bytes = (double)quire_model_weight_bytes(s->model) + (double)plan.disk_bytes;
+    n_met = quire_book_n_blocks_met(book) - n_met - row->n_blocks_met;
+    n_left_out = quire_book_n_blocks_skipped(book) - n_left_out - row->n_blocks_left_out;
+    row->decode_bytes =
+        (double)quire_model_weight_bytes(s->model) + (double)plan.disk_bytes * share_met(n_met, n_left_out);
     if (status == QUIRE_OK) /* beside the row, so that a moment's noise does not flatter a share */
         status = quire_peaks_measure_units(&b->peaks, quire_engine_isa(s->engine), s->o->n_threads, err);
     return status;

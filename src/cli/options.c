@@ -154,7 +154,7 @@ const struct option_row option_rows[] = {
      "save a reading in the store at least every SECONDS, so that a crash costs no more", NULL},
     {"kv-type", 0, "TYPE", OPTION_TEXT, FIELD(kv_type), 0, 0, ON_ENGINE, GROUP_COMPUTING,
      "store keys and values as f32, f16, bf16, int8 or int4", NULL},
-    {"attn-eps", 0, "E", OPTION_NUMBER, FIELD(attn_eps), 0, 1, ON_READING, GROUP_COMPUTING,
+    {"attn-eps", 0, "E", OPTION_NUMBER, FIELD(attn_eps), 0, 1, ON_READING | ON(COMMAND_BENCH), GROUP_COMPUTING,
      "leave out older keys whose attention weights are proved to be at most E together; 0 reads all", "6e-08, 2^-24"},
     {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
      "tokens that go through a layer together", "512"},
