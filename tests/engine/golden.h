@@ -29,8 +29,8 @@ struct reading {
 struct reading read_ids(const quire_model *model, const quire_engine_options *opts, const int32_t *ids, size_t n);
 void reading_release(struct reading *reading);
 
-/* The name of the widest table that multiplies in float32: what is held to a float64 reference. Others round the factors
- * of their products, and are held to this one (test_narrow). */
+/* The name of the widest table that multiplies in float32: what is held to a float64 reference. Others round the
+ * factors of their products, and are held to this one (test_narrow). */
 const char *float32_isa(void);
 
 /* Seeded ids below vocab_size; malloc'ed. */
