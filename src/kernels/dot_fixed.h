@@ -3,6 +3,7 @@
  *
  * A block of 32 products is summed in 32-bit integers, exactly: at most 4 products of 127 * 32767 meet in a lane, which
  * float32 still holds without rounding. So no weight is turned into a float. */
+enum { FIXED_ROWS = 4 };    /* rows that go together */
 enum { FIXED_PART = 4096 }; /* numbers of the vector that are used for all rows before the next: they stay in L1 */
 
 /* sums + a . b, in pairs of 16-bit numbers. */
@@ -73,50 +74,72 @@ INLINE float sum_of_8(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* The integer products of one block with the 32 numbers at x. */
-INLINE __m256i block_q4_0(const unsigned char *block, const int16_t *x, const int32_t *offsets)
+/* 32 numbers of the vector, what nibbles give too much with them, and their scale. */
+struct fixed_block {
+    __m256i low, high, offsets;
+    __m256 scale;
+};
+
+INLINE struct fixed_block load_block(const struct fixed *x, size_t i)
+{
+    return (struct fixed_block){load_256(x->numbers + i), load_256(x->numbers + i + 16), load_256(x->offsets + i / 4),
+                                _mm256_broadcast_ss(x->scales + i / 32)};
+}
+
+/* The integer products of one block with them. */
+INLINE __m256i block_q4_0(const unsigned char *block, const struct fixed_block *x)
 {
     __m256i bytes =
         widen_u8(block + 2); /* numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much */
-    __m256i sums = add_products(load_256(offsets), _mm256_and_si256(bytes, _mm256_set1_epi16(15)), load_256(x));
-    return add_products(sums, _mm256_srli_epi16(bytes, 4), load_256(x + 16));
+    __m256i sums = add_products(x->offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), x->low);
+    return add_products(sums, _mm256_srli_epi16(bytes, 4), x->high);
 }
 
-INLINE __m256i block_q8_0(const unsigned char *block, const int16_t *x, const int32_t *offsets)
+INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *x)
 {
-    (void)offsets;
-    __m256i sums = add_products(_mm256_setzero_si256(), widen_i8(block + 2), load_256(x));
-    return add_products(sums, widen_i8(block + 18), load_256(x + 16));
+    return add_products(add_products(_mm256_setzero_si256(), widen_i8(block + 2), x->low), widen_i8(block + 18),
+                        x->high);
 }
 
-/* sum + block . x[i .. i + 32). */
-#define ADD_BLOCK(sum, block_products, block, x, i)                                                                    \
-    _mm256_fmadd_ps(_mm256_cvtepi32_ps(block_products(block, (x)->numbers + (i), (x)->offsets + (i) / 4)),             \
-                    _mm256_mul_ps(all_f16(block), _mm256_broadcast_ss((x)->scales + (i) / 32)), sum)
-
-/* While one row is multiplied, the next one is asked for. */
+/* Numbers [i, end) of n_rows rows, which share the loads of the vector. While they are multiplied, as many rows behind
+ * them are asked for, one after the other: a memory that is read straight on is the fastest. */
 #define DEFINE_DOT_FIXED(name, block_bytes, block_products)                                                            \
-    INLINE float name##_part(const unsigned char *block, size_t row_bytes, const struct fixed *x, size_t i,            \
-                             size_t end)                                                                               \
+    INLINE void name##_part(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
+                            const struct fixed *x, size_t i, size_t end)                                               \
     {                                                                                                                  \
-        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();                                                  \
-        for (; i + 64 <= end; i += 64, block += 2 * (block_bytes)) {                                                   \
-            __builtin_prefetch(block + row_bytes);                                                                     \
-            even = ADD_BLOCK(even, block_products, block, x, i);                                                       \
-            odd = ADD_BLOCK(odd, block_products, block + (block_bytes), x, i + 32);                                    \
+        __m256 sums[FIXED_ROWS];                                                                                       \
+        const unsigned char *next = block + n_rows * row_bytes;                                                        \
+        size_t n_bytes = (end - i) / 32 * (block_bytes), ahead = 0;                                                    \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            sums[r] = _mm256_setzero_ps();                                                                             \
+        for (; i < end; i += 32, block += (block_bytes)) {                                                             \
+            struct fixed_block numbers = load_block(x, i);                                                             \
+            for (size_t line = 0; line < n_rows * (block_bytes); line += 64)                                           \
+                __builtin_prefetch(next + ahead + line);                                                               \
+            ahead += n_rows * (block_bytes);                                                                           \
+            if (ahead >= n_bytes) {                                                                                    \
+                next += row_bytes;                                                                                     \
+                ahead = 0;                                                                                             \
+            }                                                                                                          \
+            for (size_t r = 0; r < n_rows; r++) {                                                                      \
+                const unsigned char *here = block + r * row_bytes;                                                     \
+                __m256 products = _mm256_cvtepi32_ps(block_products(here, &numbers));                                  \
+                sums[r] = _mm256_fmadd_ps(products, _mm256_mul_ps(all_f16(here), numbers.scale), sums[r]);             \
+            }                                                                                                          \
         }                                                                                                              \
-        if (i < end)                                                                                                   \
-            even = ADD_BLOCK(even, block_products, block, x, i);                                                       \
-        return sum_of_8(_mm256_add_ps(even, odd));                                                                     \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            y[r] += sum_of_8(sums[r]);                                                                                 \
     }                                                                                                                  \
     static void name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n)        \
     {                                                                                                                  \
         memset(y, 0, n_rows * sizeof *y);                                                                              \
         for (size_t first = 0; first < n; first += FIXED_PART) {                                                       \
-            size_t end = n - first < FIXED_PART ? n : first + FIXED_PART;                                              \
+            size_t end = n - first < FIXED_PART ? n : first + FIXED_PART, r = 0;                                       \
             const unsigned char *part = (const unsigned char *)w + first / 32 * (block_bytes);                         \
-            for (size_t r = 0; r < n_rows; r++, part += row_bytes)                                                     \
-                y[r] += name##_part(part, row_bytes, x, first, end);                                                   \
+            for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS, part += FIXED_ROWS * row_bytes)                          \
+                name##_part(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
+            for (; r < n_rows; r++, part += row_bytes)                                                                 \
+                name##_part(y + r, part, row_bytes, 1, x, first, end);                                                 \
         }                                                                                                              \
     }
 
