@@ -82,6 +82,14 @@ quire_status sys_map_open_file(struct sys_map *out, int fd, size_t n_bytes, cons
     return QUIRE_OK;
 }
 
+void sys_let_go(const void *data, size_t n_bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + n_bytes) / page * page;
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 void sys_unmap(struct sys_map *map)
 {
     map_guard_close(map->guard);

@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/sys.h"
+
 enum { N_MATRICES = 4 };
 
 static void layer_matrices(const struct layer *layer, const struct matrix *matrices[N_MATRICES])
@@ -18,15 +20,12 @@ static size_t matrix_bytes(const struct matrix *matrix)
     return matrix->rows * matrix->row_bytes;
 }
 
-/* Advises the pages of a matrix: all that it touches, or only those that are wholly its own. */
-static void advise(const struct matrix *matrix, int advice, bool is_inner)
+/* Asks for all pages that a matrix touches. */
+static void ask_for(const struct matrix *matrix)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = (uintptr_t)matrix->data, end = first + matrix_bytes(matrix);
-    first = is_inner ? (first + page - 1) / page * page : first / page * page;
-    end = is_inner ? end / page * page : (end + page - 1) / page * page;
-    if (first < end)
-        madvise((void *)first, end - first, advice);
+    uintptr_t first = (uintptr_t)matrix->data / page * page, end = (uintptr_t)matrix->data + matrix_bytes(matrix);
+    madvise((void *)first, end - first, MADV_WILLNEED);
 }
 
 void residency_prefetch_layer(const struct layer *layer)
@@ -34,7 +33,7 @@ void residency_prefetch_layer(const struct layer *layer)
     const struct matrix *matrices[N_MATRICES];
     layer_matrices(layer, matrices);
     for (int i = 0; i < N_MATRICES; i++)
-        advise(matrices[i], MADV_WILLNEED, false);
+        ask_for(matrices[i]);
 }
 
 void residency_release_layer(const struct layer *layer)
@@ -47,7 +46,7 @@ void residency_release_layer(const struct layer *layer)
 
 void residency_release_matrix(const struct matrix *matrix)
 {
-    advise(matrix, MADV_DONTNEED, true);
+    sys_let_go(matrix->data, matrix_bytes(matrix));
 }
 
 uint64_t residency_layer_bytes(const struct layer *layer)
