@@ -164,7 +164,8 @@ quire_status kv_layer_put(struct kv_layer *layer, const struct kv_part *part, ui
     }
     if (status != QUIRE_OK)
         return status;
-    if (layer->summary_fd >= 0) /* a hint: the disk works while the next tokens are computed, not only in a commit */
+    if (layer->summary_fd >= 0) /* a hint: the disk works while the next tokens are computed. It waits for nothing, so
+                                  that an error is the commit's to find */
         sync_file_range(layer->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     size_t from = size_max(first, end / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS);
     for (uint32_t h = 0; h < part->geometry.n_heads && from < end; h++) {

@@ -215,7 +215,7 @@ static quire_status check_store_file(const struct kv_store *store, quire_error *
         status =
             quire_fail(err, QUIRE_ERR_MISMATCH,
                        "KV store '%s' has format version %u, this build reads version %d: use the Quire that made it, "
-                       "or another folder",
+                       "name another folder with --store, or remove this one",
                        store->path, version, KV_FORMAT_VERSION);
     free(text);
     return status;

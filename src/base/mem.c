@@ -25,12 +25,12 @@ void *mem_aligned(size_t n, size_t size, const char *what, quire_error *err)
 {
     size_t bytes;
     void *p = NULL;
-    if (size_mul(&bytes, n, size) && size_add(&bytes, bytes, HUGE_PAGE_BYTES)) {
-        bytes -= HUGE_PAGE_BYTES;
+    if (size_mul(&bytes, n, size) && bytes <= SIZE_MAX - HUGE_PAGE_BYTES) {
         size_t alignment = bytes < HUGE_FROM_BYTES ? 64 : HUGE_PAGE_BYTES;
-        p = aligned_alloc(alignment, size_max(size_round_up(bytes, alignment), alignment));
+        bytes = size_max(size_round_up(bytes, alignment), alignment);
+        p = aligned_alloc(alignment, bytes);
         if (p && alignment == HUGE_PAGE_BYTES) /* a hint: fewer faults and address look-ups */
-            madvise(p, size_round_up(bytes, alignment), MADV_HUGEPAGE);
+            madvise(p, bytes, MADV_HUGEPAGE);
     }
     if (!p)
         no_memory(what, n, size, err);

@@ -56,8 +56,9 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
     size_t width = engine_qkv_width(config);
 
     layer_norm_rows(engine, d->normed, d->x, 1, w->norm_1_weight, w->norm_1_bias);
-    linear_vector(engine, d->wide, &w->Wqkv, w->Wqkv_bias, d->normed, false);
-    layer_condition_qkv(engine, layer, d->wide, 1);
+    linear_vector(engine, d->wide, &w->Wqkv, d->normed,
+                  &(struct gemm_edge){.bias = w->Wqkv_bias, .clip = config->clip_qkv});
+    layer_norm_qk(engine, layer, d->wide, 1);
     const float *k = d->wide + config->d_model;
     quire_status status = kv_book_put(kv, layer, position, 1, k, k + engine_kv_width(config), width, err);
     if (status != QUIRE_OK)
@@ -77,12 +78,12 @@ static quire_status decode_layer(struct quire_engine *engine, struct decode *d, 
         return status;
     if (layer + 1 < config->n_layers && layer + 1 >= residency->n_kv_layers)
         attention_ask_ahead(engine, kv, layer + 1, position); /* while the rest of this layer is computed */
-    linear_vector(engine, d->x, &w->out_proj, w->out_proj_bias, d->normed, true);
+    linear_vector(engine, d->x, &w->out_proj, d->normed, &(struct gemm_edge){.bias = w->out_proj_bias, .add = true});
 
     layer_norm_rows(engine, d->normed, d->x, 1, w->norm_2_weight, w->norm_2_bias);
-    linear_vector(engine, d->wide, &w->up_proj, w->up_proj_bias, d->normed, false);
+    linear_vector(engine, d->wide, &w->up_proj, d->normed, &(struct gemm_edge){.bias = w->up_proj_bias});
     engine->kernels->gelu(d->wide, config->d_ff);
-    linear_vector(engine, d->x, &w->down_proj, w->down_proj_bias, d->wide, true);
+    linear_vector(engine, d->x, &w->down_proj, d->wide, &(struct gemm_edge){.bias = w->down_proj_bias, .add = true});
     status = engine_check_files(engine, kv, layer, err);
     if (status != QUIRE_OK)
         return status;

@@ -38,7 +38,7 @@ void head_logits(struct quire_engine *engine, float *logits, const float *x, flo
 {
     const struct quire_model *model = engine->model;
     layer_norm_rows(engine, normed, x, 1, model->norm_f_weight, model->norm_f_bias);
-    linear_vector(engine, logits, &model->lm_head, NULL, normed, false);
+    linear_vector(engine, logits, &model->lm_head, normed, &(struct gemm_edge){0});
     if (model->config.logit_scale != 1.0f)
         for (size_t i = 0; i < model->config.vocab_size; i++)
             logits[i] *= model->config.logit_scale;
@@ -70,16 +70,6 @@ struct logits_job {
     const int32_t *targets;
     size_t n;
 };
-
-static void pack_strip(void *context, size_t item, uint32_t worker)
-{
-    (void)worker;
-    const struct logits_job *job = context;
-    const struct gemm *gemm = job->engine->kernels->gemm_exact;
-    size_t d_model = job->engine->model->config.d_model, row = item * gemm->strip_rows;
-    gemm->pack_strip((unsigned char *)job->buffers->strips + item * gemm_strip_bytes(gemm, d_model),
-                     job->buffers->normed + row * d_model, d_model, size_min(gemm->strip_rows, job->n - row), d_model);
-}
 
 /* All rows' logits for one panel of the vocabulary, packed by the thread that uses it. */
 static void logits_panel(void *context, size_t item, uint32_t worker)
@@ -118,7 +108,7 @@ void head_logprobs(struct quire_engine *engine, const struct head_buffers *buffe
     const struct gemm *gemm = engine->kernels->gemm_exact;
     struct logits_job job = {engine, buffers, targets, n};
     layer_norm_rows(engine, buffers->normed, x, n, model->norm_f_weight, model->norm_f_bias);
-    threads_run(engine->threads, (n + gemm->strip_rows - 1) / gemm->strip_rows, pack_strip, &job);
+    linear_pack_strips(engine, gemm, buffers->strips, buffers->normed, model->config.d_model, n, model->config.d_model);
     threads_run(engine->threads, (model->lm_head.rows + gemm->panel_columns - 1) / gemm->panel_columns, logits_panel,
                 &job);
     threads_run(engine->threads, n, logprob_row, &job);

@@ -79,40 +79,33 @@ void layer_norm_rows(struct quire_engine *engine, float *y, const float *x, size
     threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, norm_rows, &job);
 }
 
-void layer_condition_qkv(const struct quire_engine *engine, uint32_t layer, float *qkv, size_t n)
+void layer_norm_qk(const struct quire_engine *engine, uint32_t layer, float *qkv, size_t n)
 {
     const quire_config *config = &engine->model->config;
     const struct layer *w = &engine->model->layers[layer];
     const struct kernels *kernels = engine->kernels;
     size_t width = engine_qkv_width(config), kv_width = engine_kv_width(config);
-    for (size_t row = 0; row < n; row++, qkv += width) {
-        if (config->clip_qkv > 0)
-            for (size_t i = 0; i < width; i++) /* a NaN passes: it must be found, not hidden */
-                qkv[i] = qkv[i] > config->clip_qkv    ? config->clip_qkv
-                         : qkv[i] < -config->clip_qkv ? -config->clip_qkv
-                                                      : qkv[i];
-        if (config->qk_ln) {
-            float *k = qkv + config->d_model;
-            kernels->layernorm(qkv, qkv, w->q_ln_weight, w->q_ln_bias, config->d_model, config->norm_eps);
-            kernels->layernorm(k, k, w->k_ln_weight, w->k_ln_bias, kv_width, config->norm_eps);
-        }
+    for (size_t row = 0; row < n && config->qk_ln; row++, qkv += width) {
+        float *k = qkv + config->d_model;
+        kernels->layernorm(qkv, qkv, w->q_ln_weight, w->q_ln_bias, config->d_model, config->norm_eps);
+        kernels->layernorm(k, k, w->k_ln_weight, w->k_ln_bias, kv_width, config->norm_eps);
     }
 }
 
-struct rows_job {
-    struct quire_engine *engine;
+struct qk_job {
+    const struct quire_engine *engine;
     uint32_t layer;
-    float *rows;
-    size_t n, width;
+    float *qkv;
+    size_t n;
 };
 
-static void condition_rows(void *context, size_t item, uint32_t worker)
+static void norm_qk_rows(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    const struct rows_job *job = context;
+    const struct qk_job *job = context;
     size_t first = item * ROWS_PER_ITEM;
-    layer_condition_qkv(job->engine, job->layer, job->rows + first * job->width,
-                        size_min(ROWS_PER_ITEM, job->n - first));
+    layer_norm_qk(job->engine, job->layer, job->qkv + first * engine_qkv_width(&job->engine->model->config),
+                  size_min(ROWS_PER_ITEM, job->n - first));
 }
 
 size_t layer_find_bad_row(const float *x, size_t n, size_t d_model)
@@ -145,17 +138,16 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
                                     .x = buffers->normed,
                                     .x_stride = d_model,
                                     .panels = buffers->first,
-                                    .bias = w->Wqkv_bias,
                                     .m = n,
                                     .n = width,
                                     .k = d_model,
-                                    .clip = config->clip_qkv});
+                                    .edge = {.bias = w->Wqkv_bias, .clip = config->clip_qkv}});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
         return status;
-    struct rows_job rows = {engine, layer, qkv, n, width};
+    struct qk_job job = {engine, layer, qkv, n};
     if (config->qk_ln)
-        threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, condition_rows, &rows);
+        threads_run(engine->threads, (n + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, norm_qk_rows, &job);
 
     if (*kv_next < first + n) { /* after an interruption a part may be there already */
         const float *k = qkv + (*kv_next - first) * width + d_model;
@@ -182,11 +174,10 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
                                     .x = buffers->normed,
                                     .x_stride = d_model,
                                     .panels = buffers->second,
-                                    .bias = w->out_proj_bias,
+                                    .edge = {.bias = w->out_proj_bias, .add = true},
                                     .m = n,
                                     .n = d_model,
-                                    .k = d_model,
-                                    .add = true});
+                                    .k = d_model});
     return QUIRE_OK;
 }
 
@@ -204,7 +195,7 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
                                     .x = buffers->normed,
                                     .x_stride = d_model,
                                     .panels = buffers->first,
-                                    .bias = w->up_proj_bias,
+                                    .edge = {.bias = w->up_proj_bias},
                                     .m = n,
                                     .n = d_ff,
                                     .k = d_model,
@@ -218,11 +209,10 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
                                     .x = buffers->wide,
                                     .x_stride = d_ff,
                                     .panels = buffers->second,
-                                    .bias = w->down_proj_bias,
+                                    .edge = {.bias = w->down_proj_bias, .add = true},
                                     .m = n,
                                     .n = d_model,
-                                    .k = d_ff,
-                                    .add = true});
+                                    .k = d_ff});
     size_t bad = layer_find_bad_row(x, n, d_model);
     if (bad < n)
         return quire_fail(

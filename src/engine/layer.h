@@ -50,8 +50,8 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
 void layer_norm_rows(struct quire_engine *engine, float *y, const float *x, size_t n, const float *weight,
                      const float *bias);
 
-/* clip_qkv, then qk_ln, on rows of Wqkv's output. */
-void layer_condition_qkv(const struct quire_engine *engine, uint32_t layer, float *qkv, size_t n);
+/* qk_ln, where the model has it, on rows of Wqkv's output. */
+void layer_norm_qk(const struct quire_engine *engine, uint32_t layer, float *qkv, size_t n);
 
 /* The first of n rows of x that holds a number that is not finite, or n. */
 size_t layer_find_bad_row(const float *x, size_t n, size_t d_model);

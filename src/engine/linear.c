@@ -43,6 +43,29 @@ size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k)
     return n_pieces(m, gemm->strip_rows) * gemm_strip_bytes(gemm, k);
 }
 
+struct strips_job {
+    const struct gemm *gemm;
+    unsigned char *strips;
+    const float *x;
+    size_t x_stride, m, k;
+};
+
+static void pack_strip(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct strips_job *job = context;
+    size_t row = item * job->gemm->strip_rows;
+    job->gemm->pack_strip(job->strips + item * gemm_strip_bytes(job->gemm, job->k), job->x + row * job->x_stride,
+                          job->x_stride, size_min(job->gemm->strip_rows, job->m - row), job->k);
+}
+
+void linear_pack_strips(struct quire_engine *engine, const struct gemm *gemm, void *strips, const float *x,
+                        size_t x_stride, size_t m, size_t k)
+{
+    struct strips_job job = {gemm, strips, x, x_stride, m, k};
+    threads_run(engine->threads, n_pieces(m, gemm->strip_rows), pack_strip, &job);
+}
+
 /* --- many tokens ----------------------------------------------------------------------------------------------- */
 
 struct product_job {
@@ -50,17 +73,6 @@ struct product_job {
     const struct linear *linear;
     const struct linear_scratch *scratch;
 };
-
-static void pack_strip(void *context, size_t item, uint32_t worker)
-{
-    (void)worker;
-    const struct product_job *job = context;
-    const struct linear *l = job->linear;
-    const struct gemm *gemm = job->engine->kernels->gemm;
-    size_t row = item * gemm->strip_rows;
-    gemm->pack_strip((unsigned char *)job->scratch->strips + item * gemm_strip_bytes(gemm, l->k),
-                     l->x + row * l->x_stride, l->x_stride, size_min(gemm->strip_rows, l->m - row), l->k);
-}
 
 /* Blocks of rows of one panel follow each other, so that the panel is still in a cache that the threads share. */
 static void product_block(void *context, size_t item, uint32_t worker)
@@ -72,9 +84,10 @@ static void product_block(void *context, size_t item, uint32_t worker)
     size_t block_rows = gemm_block_rows(gemm), n_blocks = n_pieces(l->m, block_rows);
     size_t panel = item / n_blocks, column = panel * gemm->panel_columns, row = item % n_blocks * block_rows;
     size_t m = size_min(block_rows, l->m - row), n = size_min(gemm->panel_columns, l->n - column);
-    struct gemm_edge edge = {.bias = l->bias ? l->bias + column : NULL, .clip = l->clip, .add = l->add};
+    struct gemm_edge edge = l->edge;
+    edge.bias = edge.bias ? edge.bias + column : NULL;
     float *y = l->y + row * l->y_stride + column;
-    if (!l->add && engine_is_cancelled(job->engine))
+    if (!l->edge.add && engine_is_cancelled(job->engine))
         return; /* nobody will look at the result; what is added to must be added to whole */
     gemm_multiply_panel(gemm, y, l->y_stride,
                         (const unsigned char *)job->scratch->strips +
@@ -90,7 +103,7 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 {
     const struct gemm *gemm = engine->kernels->gemm;
     struct product_job job = {engine, linear, scratch};
-    threads_run(engine->threads, n_pieces(linear->m, gemm->strip_rows), pack_strip, &job);
+    linear_pack_strips(engine, gemm, scratch->strips, linear->x, linear->x_stride, linear->m, linear->k);
     threads_run(engine->threads, n_pieces(linear->m, gemm_block_rows(gemm)) * n_pieces(linear->n, gemm->panel_columns),
                 product_block, &job);
 }
@@ -115,11 +128,10 @@ static struct fixed cut_fixed(void *memory, size_t cols)
 struct vector_job {
     const struct kernels *kernels;
     const struct matrix *matrix;
-    const float *bias;
+    const struct gemm_edge *edge;
     const float *x;
     const struct fixed *fixed; /* x once more; NULL: it is used as it is */
     float *y;
-    bool add;
 };
 
 static void vector_rows(void *context, size_t item, uint32_t worker)
@@ -135,17 +147,15 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
     else
         for (size_t r = 0; r < n; r++)
             values[r] = job->kernels->dot[matrix->type](weights + r * matrix->row_bytes, job->x, matrix->cols);
-    for (size_t r = 0; r < n; r++) {
-        float value = values[r] + (job->bias ? job->bias[first + r] : 0.0f);
-        y[r] = job->add ? y[r] + value : value;
-    }
+    for (size_t r = 0; r < n; r++)
+        y[r] = gemm_edge_apply(job->edge, y[r], values[r], first + r);
 }
 
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
-                   const float *x, bool add)
+void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *x,
+                   const struct gemm_edge *edge)
 {
     const struct kernels *kernels = engine->kernels;
-    struct vector_job job = {.kernels = kernels, .matrix = matrix, .bias = bias, .x = x, .y = y, .add = add};
+    struct vector_job job = {.kernels = kernels, .matrix = matrix, .edge = edge, .x = x, .y = y};
     struct fixed fixed = cut_fixed(engine->fixed, matrix->cols);
     if (kernels->dot_fixed[matrix->type]) {
         kernels->to_fixed(&fixed, x, matrix->cols);

@@ -17,26 +17,28 @@ struct linear_scratch {
 };
 size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k);
 
-/* y[m][n] (+)= x[m][k] . w[n][k]^T (+ bias[n]); strides in floats. Without `add`, y is undefined when the engine was
- * cancelled meanwhile. */
+/* Packs m rows of k numbers into strips, on all threads. */
+void linear_pack_strips(struct quire_engine *engine, const struct gemm *gemm, void *strips, const float *x,
+                        size_t x_stride, size_t m, size_t k);
+
+/* y[m][n] = x[m][k] . w[n][k]^T, through the edge; strides in floats. Where nothing is added, y is undefined when the
+ * engine was cancelled meanwhile. */
 struct linear {
     float *y;
     size_t y_stride;
     const float *x;
     size_t x_stride;
     const void *panels; /* w, packed */
-    const float *bias;  /* [n] or NULL */
     size_t m, n, k;
-    bool add;
-    float clip; /* y is kept within -clip .. clip; 0: as it is */
-    bool gelu;  /* y = gelu(y) */
+    struct gemm_edge edge; /* bias: [n] */
+    bool gelu;             /* y = gelu(y) */
 };
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear);
 
-/* y[rows] (+)= matrix . x[cols] (+ bias): one token; weights are used as they are stored, and x in fixed point where
- * the kernels have products for it, in engine->fixed: linear_fixed_bytes of the longest x. */
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *bias,
-                   const float *x, bool add);
+/* y[rows] = matrix . x[cols], through the edge: one token; weights are used as they are stored, and x in fixed point
+ * where the kernels have products for it, in engine->fixed: linear_fixed_bytes of the longest x. */
+void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *x,
+                   const struct gemm_edge *edge);
 size_t linear_fixed_bytes(size_t cols);
 
 #endif

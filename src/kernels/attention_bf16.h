@@ -3,8 +3,6 @@
  * Keys and values that are stored as bfloat16 are used as they are, put together in pairs as the instruction wants them
  * (gemm_bf16.h); queries and weights are rounded to it. head_dim is a multiple of NARROW_STEP. */
 
-enum { NARROW_VECTORS = 4 }; /* of sums for each of ROWS queries */
-
 /* Pairs of channels, key by key: [head_dim / 2][TILE_KEYS]. */
 static void narrow_keys(void *keys, const void *side, uint32_t n, uint32_t head_dim)
 {
@@ -43,36 +41,12 @@ static void narrow_query(float *row, uint32_t n)
     }
 }
 
-/* sums[ROWS][64] of n_pairs pairs: rows[a][pair] times columns[pair][64]; strides in pairs. */
-INLINE void multiply_pairs(__m512 sums[ROWS][NARROW_VECTORS], const int32_t *rows, size_t row_stride,
-                           const int32_t *columns, size_t column_stride, uint32_t n_pairs, int n_vectors)
-{
-#pragma GCC unroll 4
-    for (int a = 0; a < ROWS; a++)
-#pragma GCC unroll 4
-        for (int b = 0; b < n_vectors; b++)
-            sums[a][b] = _mm512_setzero_ps();
-    for (uint32_t p = 0; p < n_pairs; p++, columns += column_stride) {
-        __m512bh column[NARROW_VECTORS];
-#pragma GCC unroll 4
-        for (int b = 0; b < n_vectors; b++)
-            column[b] = (__m512bh)_mm512_loadu_si512(columns + 16 * b);
-#pragma GCC unroll 4
-        for (int a = 0; a < ROWS; a++) {
-            __m512bh pair = (__m512bh)_mm512_set1_epi32(rows[(size_t)a * row_stride + p]);
-#pragma GCC unroll 4
-            for (int b = 0; b < n_vectors; b++)
-                sums[a][b] = _mm512_dpbf16_ps(sums[a][b], pair, column[b]);
-        }
-    }
-}
-
 /* acc = acc * keep + weights . values for the live rows and n_vectors columns. */
 INLINE void add_narrow_values(const struct attention_tile *tile, float *acc, unsigned live, const float keep[ROWS],
                               const int32_t *weights, const int32_t *values, int n_vectors)
 {
-    __m512 sums[ROWS][NARROW_VECTORS];
-    multiply_pairs(sums, weights, TILE_KEYS / 2, values, tile->row, TILE_KEYS / 2, n_vectors);
+    __m512 sums[ROWS][BF16_VECTORS];
+    multiply_pairs(ROWS, n_vectors, sums, weights, TILE_KEYS / 2, 1, values, tile->row, TILE_KEYS / 2);
     for (int a = 0; a < ROWS; a++)
         for (int b = 0; b < n_vectors && (live >> a & 1); b++) {
             float *sum = acc + (size_t)a * tile->row + 16 * b;
@@ -86,11 +60,11 @@ static void attend_narrow_rows(const struct attention_tile *tile, uint32_t r, un
     float s[ROWS][TILE_KEYS], keep[W];
     int32_t weights[ROWS][TILE_KEYS / 2];
     float *acc = tile->acc + (size_t)r * tile->row;
-    __m512 sums[ROWS][NARROW_VECTORS];
-    multiply_pairs(sums, (const int32_t *)(const void *)(tile->q + (size_t)r * tile->row), tile->row, keys, TILE_KEYS,
-                   tile->head_dim / 2, NARROW_VECTORS);
+    __m512 sums[ROWS][BF16_VECTORS];
+    multiply_pairs(ROWS, BF16_VECTORS, sums, (const int32_t *)(const void *)(tile->q + (size_t)r * tile->row),
+                   tile->row, 1, keys, TILE_KEYS, tile->head_dim / 2);
     for (int a = 0; a < ROWS; a++)
-        for (int b = 0; b < NARROW_VECTORS; b++)
+        for (int b = 0; b < BF16_VECTORS; b++)
             store(s[a] + 16 * b, (vec)sums[a][b]);
     weigh_rows(tile, r, live, s, keep, first_key);
     for (int a = 0; a < ROWS; a++)
@@ -99,8 +73,8 @@ static void attend_narrow_rows(const struct attention_tile *tile, uint32_t r, un
             memcpy(weights[a] + j / 2, &rounded, sizeof rounded);
         }
     uint32_t c = 0;
-    for (; c + 16 * NARROW_VECTORS <= tile->head_dim; c += 16 * NARROW_VECTORS)
-        add_narrow_values(tile, acc + c, live, keep, weights[0], values + c, NARROW_VECTORS);
+    for (; c + 16 * BF16_VECTORS <= tile->head_dim; c += 16 * BF16_VECTORS)
+        add_narrow_values(tile, acc + c, live, keep, weights[0], values + c, BF16_VECTORS);
     for (; c < tile->head_dim; c += 16)
         add_narrow_values(tile, acc + c, live, keep, weights[0], values + c, 1);
 }

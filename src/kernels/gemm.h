@@ -10,6 +10,7 @@
 #ifndef QUIRE_KERNELS_GEMM_H
 #define QUIRE_KERNELS_GEMM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,12 +19,31 @@ enum {
     GEMM_PACK_DEPTH = 256   /* and how much of each: a part that stays in L1 */
 };
 
-/* What happens to a tile on its way to y: y = clip(tile + bias), or y = y + (tile + bias). */
+/* What happens to a sum on its way to y: y = clip(sum + bias), or y = y + clip(sum + bias). */
 struct gemm_edge {
-    const float *bias; /* of the tile's columns; NULL: none */
-    float clip;        /* to -clip .. clip, NaN passes; 0: not at all */
+    const float *bias; /* of the columns at hand; NULL: none */
+    float clip;        /* to -clip .. clip; a NaN passes: it must be found, not hidden. 0: not at all */
     bool add;
 };
+
+static inline float gemm_edge_apply(const struct gemm_edge *edge, float y, float sum, size_t column)
+{
+    float clip = edge->clip > 0 ? edge->clip : INFINITY;
+    float value = edge->bias ? sum + edge->bias[column] : sum;
+    value = value > clip ? clip : value;
+    value = value < -clip ? -clip : value;
+    return edge->add ? y + value : value;
+}
+
+/* n_rows x n_columns of a tile's sums, in rows of panel_columns, to y. Inlined into each table's `finish`, so that it
+ * is compiled for that table's instruction set. */
+static inline void gemm_finish_rows(float *y, size_t y_stride, const float *sums, size_t panel_columns, size_t n_rows,
+                                    size_t n_columns, const struct gemm_edge *edge)
+{
+    for (size_t i = 0; i < n_rows; i++, y += y_stride, sums += panel_columns)
+        for (size_t j = 0; j < n_columns; j++)
+            y[j] = gemm_edge_apply(edge, y[j], sums[j], j);
+}
 
 struct gemm {
     const char *name; /* of the factors' type: "f32", "bf16" */

@@ -3,7 +3,7 @@
  * The instruction multiplies pairs: numbers k and k + 1 of 16 columns, side by side in a vector, with the same pair of
  * one row. So strips and panels hold pairs: [k / 2][rows or columns][2]. Factors are rounded to nearest, ties to even;
  * the instruction takes denormal factors for zero. */
-enum { BF16_STRIP = 6, BF16_VECTORS = 4, BF16_PANEL = 16 * BF16_VECTORS, BF16_DEPTH = 2048 };
+enum { BF16_STRIP = 6, BF16_VECTORS = PANEL / 16, BF16_DEPTH = 2048 };
 
 /* 16 numbers after another, rounded. */
 INLINE __m256i bf16_row(const float *x)
@@ -39,7 +39,7 @@ static void bf16_pack_strip(void *strip, const float *x, size_t x_stride, size_t
 static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part)
 {
     size_t n = k_padded - first_k < GEMM_PACK_DEPTH ? k_padded - first_k : GEMM_PACK_DEPTH;
-    uint16_t *dst = (uint16_t *)panel + first_k * BF16_PANEL + 2 * column;
+    uint16_t *dst = (uint16_t *)panel + first_k * PANEL + 2 * column;
     uint32_t rows[GEMM_PACK_COLUMNS][16], pairs[16][GEMM_PACK_COLUMNS];
     for (size_t i = 0; i < n; i += 32) { /* part is full to its end: what lies behind k is zero there */
         for (size_t j = 0; j < GEMM_PACK_COLUMNS; j++) {
@@ -50,7 +50,33 @@ static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_
         }
         transpose(pairs, GEMM_PACK_COLUMNS, rows, 16);
         for (size_t p = 0; p < 16 && i + 2 * p < n; p++)
-            memcpy(dst + (i + 2 * p) * BF16_PANEL, pairs[p], sizeof pairs[p]);
+            memcpy(dst + (i + 2 * p) * PANEL, pairs[p], sizeof pairs[p]);
+    }
+}
+
+/* sums[n_rows][n_vectors] = n_pairs pairs of some rows times those of n_vectors vectors of columns, the pairs of which
+ * are column_stride apart. A row's pairs are pair_stride apart, and the rows row_stride. */
+INLINE void multiply_pairs(int n_rows, int n_vectors, __m512 (*sums)[BF16_VECTORS], const int32_t *rows,
+                           size_t row_stride, size_t pair_stride, const int32_t *columns, size_t column_stride,
+                           size_t n_pairs)
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < n_vectors; c++)
+            sums[r][c] = _mm512_setzero_ps();
+    for (size_t p = 0; p < n_pairs; p++, rows += pair_stride, columns += column_stride) {
+        __m512bh column[BF16_VECTORS];
+#pragma GCC unroll 8
+        for (int c = 0; c < n_vectors; c++)
+            column[c] = (__m512bh)_mm512_loadu_si512(columns + 16 * c);
+#pragma GCC unroll 8
+        for (int r = 0; r < n_rows; r++) {
+            __m512bh pair = (__m512bh)_mm512_set1_epi32(rows[(size_t)r * row_stride]);
+#pragma GCC unroll 8
+            for (int c = 0; c < n_vectors; c++)
+                sums[r][c] = _mm512_dpbf16_ps(sums[r][c], pair, column[c]);
+        }
     }
 }
 
@@ -60,50 +86,27 @@ static void bf16_multiply(float *sums, const void *strip, const void *panel, siz
     (void)k_padded;
     (void)n_rows;
     const int32_t *x = (const int32_t *)strip + first_k / 2 * BF16_STRIP;
-    const int32_t *w = (const int32_t *)panel + first_k / 2 * BF16_PANEL;
+    const int32_t *w = (const int32_t *)panel + first_k / 2 * PANEL;
     __m512 s[BF16_STRIP][BF16_VECTORS];
-#pragma GCC unroll 8
-    for (int r = 0; r < BF16_STRIP; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < BF16_VECTORS; c++)
-            s[r][c] = _mm512_setzero_ps();
-    for (size_t i = 0; i < n_k / 2; i++, x += BF16_STRIP, w += BF16_PANEL) {
-        __m512bh columns[BF16_VECTORS];
-#pragma GCC unroll 8
-        for (int c = 0; c < BF16_VECTORS; c++)
-            columns[c] = (__m512bh)_mm512_loadu_si512(w + 16 * c);
-#pragma GCC unroll 8
-        for (int r = 0; r < BF16_STRIP; r++) {
-            __m512bh pair = (__m512bh)_mm512_set1_epi32(x[r]);
-#pragma GCC unroll 8
-            for (int c = 0; c < BF16_VECTORS; c++)
-                s[r][c] = _mm512_dpbf16_ps(s[r][c], pair, columns[c]);
-        }
-    }
+    multiply_pairs(BF16_STRIP, BF16_VECTORS, s, x, 1, BF16_STRIP, w, PANEL, n_k / 2);
 #pragma GCC unroll 8
     for (int r = 0; r < BF16_STRIP; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < BF16_VECTORS; c++) {
-            float *sum = sums + r * BF16_PANEL + c * 16;
+            float *sum = sums + r * PANEL + c * 16;
             store(sum, add ? load(sum) + (vec)s[r][c] : (vec)s[r][c]);
         }
-}
-
-static void bf16_finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
-                        const struct gemm_edge *edge)
-{
-    gemm_finish_rows(y, y_stride, sums, BF16_PANEL, n_rows, n_columns, edge);
 }
 
 static const struct gemm gemm_bf16 = {
     .name = "bf16",
     .element_bytes = 2,
     .strip_rows = BF16_STRIP,
-    .panel_columns = BF16_PANEL,
+    .panel_columns = PANEL,
     .k_step = 2,
     .depth = BF16_DEPTH,
     .pack_strip = bf16_pack_strip,
     .pack_columns = bf16_pack_columns,
     .multiply = bf16_multiply,
-    .finish = bf16_finish,
+    .finish = gemm_finish,
 };

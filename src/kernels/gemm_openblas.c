@@ -12,13 +12,6 @@ void kernels_gemm_init(void)
     openblas_set_num_threads(1);
 }
 
-void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n,
-                  size_t k, int add)
-{
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)x_stride,
-                w, (blasint)k, add ? 1.0f : 0.0f, y, (blasint)y_stride);
-}
-
 static void pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)
 {
     float *dst = strip;
@@ -45,13 +38,7 @@ static void multiply(float *sums, const void *strip, const void *panel, size_t k
 static void finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
                    const struct gemm_edge *edge)
 {
-    for (size_t i = 0; i < n_rows; i++, y += y_stride, sums += PANEL_COLUMNS)
-        for (size_t j = 0; j < n_columns; j++) {
-            float value = edge->bias ? sums[j] + edge->bias[j] : sums[j];
-            if (edge->clip > 0)
-                value = value > edge->clip ? edge->clip : value < -edge->clip ? -edge->clip : value;
-            y[j] = edge->add ? y[j] + value : value;
-        }
+    gemm_finish_rows(y, y_stride, sums, PANEL_COLUMNS, n_rows, n_columns, edge);
 }
 
 const struct gemm gemm_openblas = {

@@ -66,20 +66,6 @@ static void gemm_multiply(float *sums, const void *strip, const void *panel, siz
         multiply_tile(sums + column, x, w + column * k_padded, n_k, add);
 }
 
-/* What all float32 sums of a tile pass through, whatever the factors: used for other tables' panels, too. */
-INLINE void gemm_finish_rows(float *y, size_t y_stride, const float *sums, size_t panel_columns, size_t n_rows,
-                             size_t n_columns, const struct gemm_edge *edge)
-{
-    float clip = edge->clip > 0 ? edge->clip : INFINITY;
-    for (size_t i = 0; i < n_rows; i++, y += y_stride, sums += panel_columns)
-        for (size_t j = 0; j < n_columns; j++) {
-            float value = edge->bias ? sums[j] + edge->bias[j] : sums[j];
-            value = value > clip ? clip : value;
-            value = value < -clip ? -clip : value;
-            y[j] = edge->add ? y[j] + value : value;
-        }
-}
-
 static void gemm_finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
                         const struct gemm_edge *edge)
 {

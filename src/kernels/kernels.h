@@ -64,7 +64,7 @@ struct kernels {
     /* dst[0..n) = the numbers stored at src. */
     void (*unpack[QUIRE_DTYPE_COUNT])(float *dst, const void *src, size_t n);
 
-    /* sum of w[i] * x[i], w stored in the type. */
+    /* sum of w[i] * x[i], w stored in the type. NULL where there is a dot_fixed. */
     float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
 
     /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
@@ -125,10 +125,6 @@ const struct kernels *kernels_at(size_t index, int *is_available);
  * row_bytes behind the other, of k numbers of that type. Rows from n_rows on are zero. */
 void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
                         size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
-
-/* y[m][y_stride] (+)= x[m][x_stride] . w[n][k]^T, float32, through OpenBLAS on the calling thread. */
-void kernels_gemm(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, size_t m, size_t n,
-                  size_t k, int add);
 
 /* Makes OpenBLAS compute on the calling thread: the engine's own pool does the splitting, by position. */
 void kernels_gemm_init(void);

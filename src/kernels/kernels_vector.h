@@ -329,6 +329,9 @@ DEFINE_DOT(dot_f32, 4, load_f32, one_f32)
 DEFINE_DOT(dot_f16, 2, load_f16, one_f16)
 DEFINE_DOT(dot_bf16, 2, load_bf16, one_bf16)
 
+#if KERNELS_WIDTH > 4
+#include "dot_fixed.h"
+#else
 /* A block of 32 int8 times x, without the scale. */
 INLINE vec block_dot(const void *numbers, const float *x)
 {
@@ -358,9 +361,6 @@ static float dot_q4_0(const void *w, const float *x, size_t n)
     }
     return lane_sum(sum[0] + sum[1]);
 }
-
-#if KERNELS_WIDTH > 4
-#include "dot_fixed.h"
 #endif
 
 /* --- rows ------------------------------------------------------------------------------------------------------ */
@@ -465,7 +465,14 @@ const struct kernels KERNELS_TABLE = {
     .gemm = &KERNELS_GEMM,
     .gemm_exact = &KERNELS_GEMM_EXACT,
     .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
-    .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
+    .dot = {[QUIRE_DTYPE_F32] = dot_f32,
+            [QUIRE_DTYPE_F16] = dot_f16,
+            [QUIRE_DTYPE_BF16] = dot_bf16,
+#if KERNELS_WIDTH == 4
+            [QUIRE_DTYPE_Q8_0] = dot_q8_0,
+            [QUIRE_DTYPE_Q4_0] = dot_q4_0
+#endif
+    },
 #if KERNELS_WIDTH > 4
     .to_fixed = to_fixed,
     .dot_fixed = {[QUIRE_DTYPE_Q8_0] = dot_fixed_q8_0, [QUIRE_DTYPE_Q4_0] = dot_fixed_q4_0},
