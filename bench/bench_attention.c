@@ -4,9 +4,10 @@
  *
  * Lines are CSV: what, KV type, figure, unit, share of the peak.
  *
- *     tile      GFLOP/s of 256 queries (four tiles) against blocks of keys, unpacking included; share of OpenBLAS sgemm
- *     narrow-tile   the same with bfloat16 factors, where the processor has them
- *     token     GB/s of one query against N keys in memory, as they are stored; share of reading that memory
+ *     tile      GFLOP/s of 256 queries (four tiles) against blocks of keys, unpacking included; share of what the
+ *               table's products do
+ *     narrow-tile  the same with bfloat16 factors, where the processor has them
+ *     token     GB/s of one query against N keys in memory, as they are stored; share of reading memory
  *     error     root mean square error of the output against float32, relative to it, for random keys and values
  *
  * The clock is the thread's processor time, so that other programs disturb less. Best of several rounds. */
@@ -21,8 +22,9 @@
 #include "base/mem.h"
 #include "kernels/kernels.h"
 #include "kv/kv_convert.h"
+#include "quire/peaks.h"
 
-enum { TILES = 4, QUERIES = TILES * TILE_QUERIES, ROUNDS = 7, GEMM = 1024 };
+enum { TILES = 4, QUERIES = TILES * TILE_QUERIES, ROUNDS = 7 };
 
 static double seconds(void)
 {
@@ -166,38 +168,6 @@ static void run_token(const struct kernels *kernels, struct work *w, const struc
                             (int64_t)(b * KV_ROWS));
 }
 
-static double gemm_peak(void)
-{
-    float *x = need(3 * GEMM * GEMM, sizeof(float)), best = 0;
-    for (size_t i = 0; i < 3 * GEMM * GEMM; i++)
-        x[i] = (float)(i % 17) * 0.01f;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = seconds();
-        kernels_gemm(x + 2 * GEMM * GEMM, GEMM, x, GEMM, x + GEMM * GEMM, GEMM, GEMM, GEMM, 0);
-        best = fmaxf(best, (float)(2.0 * GEMM * GEMM * GEMM / (seconds() - start)));
-    }
-    free(x);
-    return (double)best;
-}
-
-static double read_speed(const void *memory, size_t n_bytes)
-{
-    const uint64_t *p = memory;
-    double best = 0;
-    for (int i = 0; i < ROUNDS; i++) {
-        uint64_t sums[16] = {0};
-        double start = seconds();
-        for (size_t j = 0; j + 16 <= n_bytes / 8; j += 16)
-            for (size_t lane = 0; lane < 16; lane++)
-                sums[lane] += p[j + lane];
-        for (size_t lane = 1; lane < 16; lane++)
-            sums[0] += sums[lane];
-        __asm__ volatile("" : : "r"(sums[0])); /* the sum is used, as far as the compiler knows */
-        best = fmax(best, (double)n_bytes / (seconds() - start));
-    }
-    return best;
-}
-
 static double output_error(const struct work *a, const float *exact, size_t n_heads_floats)
 {
     double error = 0, size = 0;
@@ -226,8 +196,9 @@ static void bench_tiles(const char *what, run_fn *run, const struct kernels *ker
 }
 
 static void bench_type(const struct kernels *kernels, quire_kv_type type, uint32_t head_dim, size_t n_keys,
-                       const float *rows, const float *exact, double flops)
+                       const float *rows, const float *exact, const quire_peaks *peaks)
 {
+    double flops = quire_peaks_flops(peaks, kernels->name), bandwidth = peaks->memory_read;
     const char *name = quire_kv_type_name(type);
     struct head head = make_head(type, head_dim, 64, rows);
     struct work w = make_work(head_dim, 0x1p-8f, 64 * KV_ROWS, rows);
@@ -243,7 +214,7 @@ static void bench_type(const struct kernels *kernels, quire_kv_type type, uint32
 
     head = make_head(type, head_dim, n_keys / KV_ROWS, rows);
     size_t n_bytes = 2 * head.n_blocks * head.side_bytes;
-    double bandwidth = read_speed(head.blocks, n_bytes), best = 0;
+    double best = 0;
     for (int i = 0; i < ROUNDS; i++) {
         double start = seconds();
         run_token(kernels, &w, &head);
@@ -300,11 +271,13 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < 128 * KV_ROWS * (size_t)head_dim; i++)
         rows[i] = random_number(&seed);
     float *exact = exact_output(kernels, (uint32_t)head_dim, rows);
-    double flops = gemm_peak();
-    printf("# %s kernels, heads of %ld channels, %ld keys; sgemm %.1f GFLOP/s\n", kernels->name, head_dim, n_keys,
-           flops / 1e9);
+    quire_peaks peaks = {0};
+    check(quire_peaks_measure_units(&peaks, kernels->name, 1, &err), &err);
+    check(quire_peaks_measure_memory(&peaks, 1, 0, &err), &err);
+    printf("# %s kernels, heads of %ld channels, %ld keys; peaks: products %.1f GFLOP/s, memory %.1f GB/s\n",
+           kernels->name, head_dim, n_keys, quire_peaks_flops(&peaks, kernels->name) / 1e9, peaks.memory_read / 1e9);
     for (int type = 0; type < QUIRE_KV_TYPE_COUNT; type++)
-        bench_type(kernels, (quire_kv_type)type, (uint32_t)head_dim, (size_t)n_keys, rows, exact, flops);
+        bench_type(kernels, (quire_kv_type)type, (uint32_t)head_dim, (size_t)n_keys, rows, exact, &peaks);
     free(rows);
     free(exact);
     return 0;

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "base/threads.h"
+#include "measure.h"
 #include "quire/error.h"
 
 enum { BLOCK_BYTES = 32 << 10, PIECE_BYTES = 1 << 20, RING_ENTRIES = 64, WAYS_MAX = 8, REPEATS_MAX = 16 };
@@ -136,23 +137,10 @@ static void read_head(void *context, size_t item, uint32_t worker)
     __asm__ volatile("" : : "r"(sum));
 }
 
-static uint64_t disk_bytes_read(void)
-{
-    unsigned long long n = 0;
-    char line[128];
-    FILE *f = fopen("/proc/self/io", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "read_bytes: %llu", &n) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return n;
-}
-
 static double pass(struct bench *b, uint64_t *n_read)
 {
     evict(b);
-    uint64_t before = disk_bytes_read();
+    uint64_t before = measure_disk_bytes_read();
     double start = sys_now();
     for (b->layer = 0; b->layer < b->n_layers; b->layer++) {
         if (b->way == LAYER_MADVISE && b->layer + 1 < b->n_layers)
@@ -160,7 +148,7 @@ static double pass(struct bench *b, uint64_t *n_read)
         threads_run(b->threads, b->n_heads, read_head, b);
     }
     double seconds = sys_now() - start;
-    *n_read = disk_bytes_read() - before;
+    *n_read = measure_disk_bytes_read() - before;
     for (uint32_t w = 0; w < threads_count(b->threads); w++)
         while (b->n_in_flight[w] > 0) {
             struct io_uring_cqe *cqe;
@@ -169,12 +157,6 @@ static double pass(struct bench *b, uint64_t *n_read)
             b->n_in_flight[w]--;
         }
     return seconds;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)
@@ -221,9 +203,8 @@ int main(int argc, char **argv)
         }
     printf("way\tmb_per_second\tread_over_used\n");
     for (int way = 0; way < N_WAYS; way++) {
-        qsort(seconds[way], n_repeats, sizeof(double), by_size);
-        printf("%s\t%.0f\t%.3f\n", names[way], n_used / seconds[way][n_repeats / 2] / 1e6,
-               (double)n_read[way] / n_used);
+        double median = measure_median(seconds[way], n_repeats);
+        printf("%s\t%.0f\t%.3f\n", names[way], n_used / median / 1e6, (double)n_read[way] / n_used);
     }
     threads_close(b.threads);
     return 0;

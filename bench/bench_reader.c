@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "measure.h"
 #include "quire/reader.h"
 
 #define GENERATED_BYTES ((size_t)512 << 20)
@@ -22,12 +23,6 @@ static double seconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Lines of prose with a curly quote or a dash every other line, as digitised books have them. NULL on failure. */
@@ -88,7 +83,7 @@ static int measure(const char *path, const quire_reader_options *opts, int n_run
         if (i >= 0)
             speed[i] = s;
     }
-    qsort(speed, (size_t)n_runs, sizeof speed[0], ascending);
+    qsort(speed, (size_t)n_runs, sizeof speed[0], measure_by_size);
     printf("%-10s median %.2f GB/s, least %.2f, most %.2f (%d runs)\n", backend, speed[n_runs / 2], speed[0],
            speed[n_runs - 1], n_runs);
     return 0;

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "kv/kv.h"
+#include "measure.h"
 #include "quire/quire.h"
 
 enum { REPEATS_MAX = 16, CHUNK = 512, SPAN = 2048, PIECE_BYTES = 1 << 20, FD_MAX = 4096 };
@@ -41,18 +42,6 @@ static void row(const char *what, size_t at, double value, const char *unit, dou
 {
     printf("%s\t%zu\t%.4g\t%s\t%.4g\t%.4f\n", what, at, value, unit, beside, share);
     fflush(stdout);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof *values, by_size);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *place)
@@ -81,19 +70,6 @@ static int evict_one(const char *path, const struct stat *st, int kind, struct F
 static void evict(const char *folder)
 {
     nftw(folder, evict_one, 16, FTW_PHYS);
-}
-
-static uint64_t disk_bytes_read(void)
-{
-    unsigned long long n = 0;
-    char line[128];
-    FILE *f = fopen("/proc/self/io", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "read_bytes: %llu", &n) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return n;
 }
 
 struct settings {
@@ -168,7 +144,7 @@ static void bench_write(const struct settings *s)
         plain[r] = (double)n_bytes / write_plainly(s, n_bytes, kv) / 1e6;
         store[r] = (double)n_bytes / write_store(s, n_tokens, kv) / 1e6;
     }
-    double a = median(store, s->repeats), b = median(plain, s->repeats);
+    double a = measure_median(store, s->repeats), b = measure_median(plain, s->repeats);
     row(s->is_plain ? "write bandwidth, not reserved" : "write bandwidth", n_bytes >> 20, a, "MB/s", b, a / b);
     free(kv);
 }
@@ -261,11 +237,11 @@ static void decode_at(const struct settings *s, const int32_t *ids, size_t n)
     uint64_t n_read = 0;
     for (size_t i = 0; i < s->appends; i++) {
         evict(s->store);
-        uint64_t before = disk_bytes_read();
+        uint64_t before = measure_disk_bytes_read();
         double start = sys_now();
         check(quire_book_append(r.book, ids[n + 1 + i], &err), &err);
         seconds += sys_now() - start;
-        n_read += disk_bytes_read() - before;
+        n_read += measure_disk_bytes_read() - before;
     }
     double per_token = (double)n_read / (double)s->appends;
     row("read amplification in decode", n, per_token, "bytes", needed, per_token / needed);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "measure.h"
 #include "quire/tokenizer.h"
 
 #define MAX_RUNS 1000
@@ -26,12 +27,6 @@ static double seconds(clockid_t clock)
     struct timespec now;
     clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static char *read_file(const char *path, size_t *n)
@@ -75,7 +70,7 @@ static quire_status encode(const quire_tokenizer *tokenizer, const char *text, s
 
 static void report(const char *what, double *rates, size_t n)
 {
-    qsort(rates, n, sizeof rates[0], ascending);
+    qsort(rates, n, sizeof rates[0], measure_by_size);
     printf("%s median %.1f MB/s, slowest %.1f, fastest %.1f\n", what, rates[n / 2], rates[0], rates[n - 1]);
 }
 
