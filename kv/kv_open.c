@@ -105,7 +105,9 @@ static void tell_foreign(struct kv_store *store, size_t n_reused)
         return;
     char others[48] = "";
     if (difference->n_fields > 1)
-        snprintf(others, sizeof others, " (and %zu more fields differ)", difference->n_fields - 1);
+        snprintf(others, sizeof others,
+                 difference->n_fields == 2 ? " (and %zu more field differs)" : " (and %zu more fields differ)",
+                 difference->n_fields - 1);
     quire_fail(&store->notice, QUIRE_ERR_MISMATCH,
                "KV book %016" PRIx64 " holds %zu tokens of this text, but was read with %s %s, and this run uses %s%s: "
                "they are read again",
