@@ -3,9 +3,10 @@
  * sane.
  *
  *     make_model OUT.gguf [--shape 7b | --d-model N --n-heads N --n-layers N] [--vocab N] [--type q4_0] [--kv-heads N]
- *                [--bias-max X] [--clip X] [--context N] [--seed N]
+ *                [--bias-max X] [--clip X] [--context N] [--seed N] [--vocabulary FILE.gguf]
  *
- * Any text can be read by it, a token for a byte. */
+ * With a vocabulary of another GGUF, texts are split as its models split them; without, any text can be read, a token
+ * for a byte. StoryWriter's shape: --shape 7b --bias-max 16 --clip 6 --context 65536. */
 #include <getopt.h>
 #include <math.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "model/gguf.h"
 #include "quire/quire.h"
 
 enum {
@@ -23,6 +25,9 @@ enum {
     GGUF_F32 = 6,
     GGUF_STRING = 8,
     GGUF_ARRAY = 9,
+    TOKEN_NORMAL = 1,
+    TOKEN_CONTROL = 3,
+    TOKEN_UNUSED = 5,
     N_TENSORS_MAX = 4096
 };
 
@@ -220,7 +225,7 @@ static void put_vocabulary(uint32_t n)
     put_u32(GGUF_I32);
     put_u64(n);
     for (uint32_t i = 0; i < n; i++)
-        put_u32(i == 0 ? 3 : i <= 256 ? 1 : 5);
+        put_u32(i == 0 ? TOKEN_CONTROL : i <= 256 ? TOKEN_NORMAL : TOKEN_UNUSED);
     put_key("tokenizer.ggml.merges", GGUF_ARRAY);
     put_u32(GGUF_STRING);
     put_u64(0);
@@ -228,7 +233,68 @@ static void put_vocabulary(uint32_t n)
     key_u32("tokenizer.ggml.eos_token_id", 0);
 }
 
-static void write_model(const char *path, const struct shape *s)
+static void put_array(const struct gguf_array *array, size_t n_bytes)
+{
+    put_u32(array->element_type);
+    put_u64(array->n);
+    put(array->data, n_bytes);
+}
+
+static void need(quire_status status, bool found, const quire_error *err)
+{
+    if (status != QUIRE_OK)
+        die(err->message);
+    if (!found)
+        die("the vocabulary's file lacks a key: tokens, token_type, merges, bos and eos ids are needed");
+}
+
+/* The same keys from a file, whose tokens are padded to n as converters pad them. */
+static void copy_vocabulary(const char *path, uint32_t n)
+{
+    struct gguf *gguf = NULL;
+    quire_error err = {0};
+    struct gguf_array array;
+    size_t end = 0;
+    bool found = true;
+    need(gguf_open(&gguf, path, &err), found, &err);
+    need(gguf_get_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &array, &found, &err), found, &err);
+    if (array.n > n)
+        die("the vocabulary has more tokens than the model");
+    for (uint64_t i = 0; i < array.n; i++)
+        gguf_array_string(&array, &end);
+    uint32_t n_read = (uint32_t)array.n;
+    put_key("tokenizer.ggml.tokens", GGUF_ARRAY);
+    array.n = n;
+    put_array(&array, end);
+    for (uint32_t i = n_read; i < n; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "[PAD%u]", i);
+        put_string(text);
+    }
+    need(gguf_get_array(gguf, "tokenizer.ggml.token_type", GGUF_I32, &array, &found, &err), found, &err);
+    if (array.n != n_read)
+        die("the vocabulary has not one type for each token");
+    put_key("tokenizer.ggml.token_type", GGUF_ARRAY);
+    array.n = n;
+    put_array(&array, n_read * sizeof(uint32_t));
+    for (uint32_t i = n_read; i < n; i++)
+        put_u32(TOKEN_UNUSED);
+    need(gguf_get_array(gguf, "tokenizer.ggml.merges", GGUF_STRING, &array, &found, &err), found, &err);
+    end = 0;
+    for (uint64_t i = 0; i < array.n; i++)
+        gguf_array_string(&array, &end);
+    put_key("tokenizer.ggml.merges", GGUF_ARRAY);
+    put_array(&array, end);
+    static const char *const ids[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"};
+    for (size_t i = 0; i < 2; i++) {
+        uint32_t id = 0;
+        need(gguf_get_u32(gguf, ids[i], &id, &found, &err), found, &err);
+        key_u32(ids[i], id);
+    }
+    gguf_close(gguf);
+}
+
+static void write_model(const char *path, const struct shape *s, const char *vocabulary)
 {
     out = fopen(path, "we");
     if (!out)
@@ -252,7 +318,10 @@ static void write_model(const char *path, const struct shape *s)
     key_f32("mpt.attention.clamp_kqv", s->clip);
     key_f32("mpt.attention.max_alibi_bias", s->bias_max);
     key_string("tokenizer.ggml.model", "gpt2");
-    put_vocabulary(s->vocab);
+    if (vocabulary)
+        copy_vocabulary(vocabulary, s->vocab);
+    else
+        put_vocabulary(s->vocab);
     uint64_t offset = 0;
     for (size_t i = 0; i < n_tensors; i++) {
         const struct tensor *t = &tensors[i];
@@ -288,9 +357,11 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"shape", 1, 0, 's'}, {"d-model", 1, 0, 'd'}, {"n-heads", 1, 0, 'h'},  {"n-layers", 1, 0, 'l'},
         {"vocab", 1, 0, 'v'}, {"type", 1, 0, 't'},    {"kv-heads", 1, 0, 'k'}, {"bias-max", 1, 0, 'b'},
-        {"clip", 1, 0, 'c'},  {"context", 1, 0, 'x'}, {"seed", 1, 0, 'r'},     {0, 0, 0, 0},
+        {"clip", 1, 0, 'c'},  {"context", 1, 0, 'x'}, {"seed", 1, 0, 'r'},     {"vocabulary", 1, 0, 'f'},
+        {0, 0, 0, 0},
     };
     struct shape s = {4096, 32, 0, 32, 50432, 2048, 8.0f, 0.0f, QUIRE_DTYPE_Q4_0, 1};
+    const char *vocabulary = NULL;
     quire_error err = {0};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -306,6 +377,7 @@ int main(int argc, char **argv)
         case 'x': s.context = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'b': s.bias_max = strtof(optarg, NULL); break;
         case 'c': s.clip = strtof(optarg, NULL); break;
+        case 'f': vocabulary = optarg; break;
         case 'r': s.seed = strtoull(optarg, NULL, 10); break;
         case 't':
             if (quire_dtype_parse(&s.type, optarg, &err) != QUIRE_OK)
@@ -321,6 +393,6 @@ int main(int argc, char **argv)
         die("d_model must be a multiple of n_heads and of 32, and n_heads of kv-heads");
     if (s.vocab < 257)
         die("a vocabulary of at least 257 is needed: the bytes and the end of a text");
-    write_model(argv[optind], &s);
+    write_model(argv[optind], &s, vocabulary);
     return 0;
 }
