@@ -11,6 +11,7 @@
 #include "kv/kv_archive.h"
 #include "kv/kv_layer.h"
 #include "kv/kv_owner.h"
+#include "kv/kv_remove.h"
 #include "kv/kv_side.h"
 
 /* A file on its way into a store. */
@@ -69,10 +70,15 @@ static quire_status take_head(struct import *i, quire_error *err)
     return status;
 }
 
-static quire_status check_space(const struct import *i, quire_error *err)
+/* limit_bytes: of the store; 0: none. */
+static quire_status find_space(struct import *i, uint64_t limit_bytes, quire_error *err)
 {
     uint64_t free_bytes, needed = i->header.n_bytes;
-    quire_status status = kv_store_free_bytes(i->store, &free_bytes, err);
+    quire_status status = QUIRE_OK;
+    if (limit_bytes > 0)
+        status = kv_make_room(i->store, limit_bytes, needed, owner_removed, &i->work, err);
+    if (status == QUIRE_OK)
+        status = kv_store_free_bytes(i->store, &free_bytes, err);
     if (status == QUIRE_OK && needed > free_bytes)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE, "'%s' needs %" PRIu64 " MiB in '%s', and %" PRIu64 " MiB are free",
                             i->path, needed >> 20, i->store->path, free_bytes >> 20);
@@ -220,14 +226,14 @@ static quire_status fill_folder(struct import *i, quire_error *err)
     return kv_file_replace(i->folder, "manifest", m, sizeof *m, NULL, err);
 }
 
-quire_status quire_store_import(quire_store *store, const char *path, const quire_store_watch *watch, uint64_t *id,
-                                quire_error *err)
+quire_status quire_store_import(quire_store *store, const char *path, uint64_t limit_bytes,
+                                const quire_store_watch *watch, uint64_t *id, quire_error *err)
 {
     struct import i = {
         .store = store->store, .path = path, .fd = -1, .lock_fd = -1, .work.watch = watch, .part.use_fd = -1};
     quire_status status = take_head(&i, err);
     if (status == QUIRE_OK)
-        status = check_space(&i, err);
+        status = find_space(&i, limit_bytes, err);
     if (status == QUIRE_OK)
         status = kv_store_make_book(&i.manifest.id, &i.lock_fd, store->store, err);
     if (status == QUIRE_OK) {

@@ -134,19 +134,25 @@ quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_rem
     return status;
 }
 
-quire_status kv_store_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, quire_error *err)
+quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, kv_removed removed,
+                          void *user, quire_error *err)
 {
     uint64_t kept = 0;
     if (n_bytes > limit_bytes)
         return quire_fail(err, QUIRE_ERR_NO_SPACE,
-                          "the reading needs %" PRIu64 " MiB in the store, more than its limit of %" PRIu64
-                          " MiB: raise --store-limit, or take a smaller --kv-type",
+                          "%" PRIu64 " MiB are needed in the store, more than its limit of %" PRIu64
+                          " MiB: raise --store-limit",
                           n_bytes >> 20, limit_bytes >> 20);
-    quire_status status = kv_evict(store, limit_bytes - n_bytes, NULL, NULL, &kept, err);
+    quire_status status = kv_evict(store, limit_bytes - n_bytes, removed, user, &kept, err);
     if (status == QUIRE_OK && kept > limit_bytes - n_bytes)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE,
-                            "the reading needs %" PRIu64 " MiB in the store, its limit is %" PRIu64 " MiB, and %" PRIu64
-                            " MiB are taken by books in use or that this reading begins with: raise --store-limit",
+                            "%" PRIu64 " MiB are needed in the store, its limit is %" PRIu64 " MiB, and %" PRIu64
+                            " MiB are taken by books in use, or that those begin with: raise --store-limit",
                             n_bytes >> 20, limit_bytes >> 20, kept >> 20);
     return status;
+}
+
+quire_status kv_store_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, quire_error *err)
+{
+    return kv_make_room(store, limit_bytes, n_bytes, NULL, NULL, err);
 }

@@ -20,4 +20,8 @@ quire_status kv_remove(const struct kv_store *store, uint64_t id, bool with_bran
 quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_removed removed, void *user,
                       uint64_t *n_bytes, quire_error *err);
 
+/* kv_store_make_room that tells what it removes. */
+quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, kv_removed removed,
+                          void *user, quire_error *err);
+
 #endif

@@ -255,9 +255,12 @@ static enum exit_code export_book(struct kv_run *run)
 
 static enum exit_code import_book(struct kv_run *run)
 {
-    uint64_t id = 0;
+    uint64_t id = 0, limit;
     char text[KV_ID_SIZE];
-    quire_status status = quire_store_import(run->store, run->arguments[0], &run->watch, &id, &run->error);
+    quire_status status = store_limit_find(&limit, run->o, &run->error);
+    if (status != QUIRE_OK)
+        return fail(run, status, FROM_OPTIONS);
+    status = quire_store_import(run->store, run->arguments[0], limit, &run->watch, &id, &run->error);
     if (status != QUIRE_OK)
         return fail(run, status, status == QUIRE_ERR_IO ? FROM_INPUT : FROM_WORK);
     kv_text_id(text, id);
@@ -280,7 +283,7 @@ static const struct verb {
     {"rm", "", rm, 1, SIZE_MAX, false, true, false},
     {"gc", "", gc, 0, 0, false, false, true},
     {"export", "exporting", export_book, 2, 2, false, false, false},
-    {"import", "importing", import_book, 1, 1, true, false, false},
+    {"import", "importing", import_book, 1, 1, true, false, true},
 };
 
 /* --- the command ------------------------------------------------------------------------------------------------- */

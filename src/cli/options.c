@@ -147,7 +147,7 @@ const struct option_row option_rows[] = {
     {"store", 0, "DIR", OPTION_TEXT, FIELD(store), 0, 0, ON(COMMAND_KV), GROUP_GENERAL, "the store's folder",
      "$XDG_CACHE_HOME/quire or ~/.cache/quire"},
     {"store-limit", 0, "SIZE", OPTION_SIZE, FIELD(store_limit_bytes), 1, 0x1p62, ON(COMMAND_KV), GROUP_GENERAL,
-     "gc: then remove what was not used for the longest time, until the store takes at most SIZE", NULL},
+     "gc, import: remove what was not used for the longest time, so that the store takes at most SIZE", NULL},
     {"force", 0, NULL, OPTION_FLAG, FIELD(force), 0, 0, ON(COMMAND_KV), GROUP_GENERAL,
      "rm: also the books that begin with the one named", NULL},
     {"commit-every", 0, "SECONDS", OPTION_NUMBER, FIELD(commit_seconds), 0, 86400, ON_WRITING, GROUP_COMPUTING,

@@ -17,17 +17,6 @@ static quire_status find_store(struct session *s)
     return status;
 }
 
-/* --store-limit, else the environment's. */
-static quire_status find_store_limit(uint64_t *n_bytes, const struct options *o, quire_error *err)
-{
-    const char *text = getenv("QUIRE_STORE_LIMIT");
-    double limit = (double)o->store_limit_bytes;
-    if (limit == 0 && text && *text && (!options_read_size(text, &limit) || limit < 1 || limit > 0x1p62))
-        return quire_fail(err, QUIRE_ERR_USAGE, "QUIRE_STORE_LIMIT: '%s' is not a size such as 800M or 50G", text);
-    *n_bytes = (uint64_t)limit;
-    return QUIRE_OK;
-}
-
 static int on_progress(void *user, const quire_progress *state)
 {
     struct session *s = user;
@@ -53,7 +42,7 @@ static quire_status open_engine(struct session *s)
     if (status != QUIRE_OK)
         return status;
     if (s->store)
-        status = find_store_limit(&options.store_limit_bytes, o, &s->error);
+        status = store_limit_find(&options.store_limit_bytes, o, &s->error);
     if (status != QUIRE_OK)
         return status;
     options.memory_bytes = o->memory_bytes;

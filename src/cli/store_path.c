@@ -24,3 +24,13 @@ quire_status store_path_find(char **path, const char *named, quire_error *err)
     *path = strdup(text);
     return *path ? QUIRE_OK : quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for the store's path");
 }
+
+quire_status store_limit_find(uint64_t *n_bytes, const struct options *o, quire_error *err)
+{
+    const char *text = getenv("QUIRE_STORE_LIMIT");
+    double limit = (double)o->store_limit_bytes;
+    if (limit == 0 && text && *text && (!options_read_size(text, &limit) || limit < 1 || limit > 0x1p62))
+        return quire_fail(err, QUIRE_ERR_USAGE, "QUIRE_STORE_LIMIT: '%s' is not a size such as 800M or 50G", text);
+    *n_bytes = (uint64_t)limit;
+    return QUIRE_OK;
+}

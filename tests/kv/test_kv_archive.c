@@ -108,7 +108,7 @@ static void books_travel(void)
             CHECK_EQ_INT(stat(f.file, &st), 0);
             CHECK_EQ_INT(st.st_mode & 0777, 0600);
             CHECK_EQ_INT(kv_test_count_files(f.files), 1);
-            CHECK_OK(quire_store_import(f.to, f.file, NULL, &id, &err));
+            CHECK_OK(quire_store_import(f.to, f.file, 0, NULL, &id, &err));
             CHECK_EQ_INT(id, f.ids[which]);
             CHECK_OK(quire_store_show(f.to, id, &book, &err));
             CHECK_EQ_STR(book.label, "chapter one");
@@ -131,7 +131,7 @@ static void nothing_is_overwritten(void)
     CHECK_MESSAGE(err, "exists");
     CHECK_EQ_INT(file_size(f.file), size);
     quire_error_clear(&err);
-    CHECK_EQ_INT(quire_store_import(f.from, f.file, NULL, &id, &err), QUIRE_ERR_BUSY);
+    CHECK_EQ_INT(quire_store_import(f.from, f.file, 0, NULL, &id, &err), QUIRE_ERR_BUSY);
     CHECK_MESSAGE(err, "already");
     quire_error_clear(&err);
     CHECK_EQ_INT(quire_store_export(f.from, 1, f.file, NULL, &err), QUIRE_ERR_USAGE);
@@ -139,7 +139,32 @@ static void nothing_is_overwritten(void)
     CHECK_EQ_INT(unlink(f.file), 0);
     CHECK_EQ_INT(quire_store_export(f.from, 1, f.file, NULL, &err), QUIRE_ERR_MISMATCH);
     quire_error_clear(&err);
-    CHECK_EQ_INT(quire_store_import(f.to, f.file, NULL, &id, &err), QUIRE_ERR_IO);
+    CHECK_EQ_INT(quire_store_import(f.to, f.file, 0, NULL, &id, &err), QUIRE_ERR_IO);
+    tear_down(&f);
+}
+
+static void a_limit_makes_room(void)
+{
+    struct fixture f;
+    quire_error err = {0};
+    uint64_t id = 0, other;
+    quire_stored_book book;
+    set_up(&f, QUIRE_KV_BF16);
+    CHECK_OK(quire_store_export(f.from, f.ids[1], f.file, NULL, &err));
+    CHECK_OK(quire_store_import(f.to, f.file, 0, NULL, &id, &err));
+    CHECK_OK(quire_store_show(f.to, id, &book, &err));
+    CHECK_EQ_INT(unlink(f.file), 0);
+    CHECK_OK(quire_store_export(f.from, f.ids[0], f.file, NULL, &err));
+    uint64_t n_bytes = file_size(f.file);
+    CHECK_EQ_INT(quire_store_import(f.to, f.file, n_bytes - 1, NULL, &other, &err), QUIRE_ERR_NO_SPACE);
+    CHECK_MESSAGE(err, "--store-limit");
+    quire_error_clear(&err);
+    CHECK_OK(quire_store_show(f.to, id, &book, &err));
+    CHECK_OK(quire_store_import(f.to, f.file, book.disk_bytes + n_bytes, NULL, &other, &err)); /* room for both */
+    CHECK_OK(quire_store_show(f.to, id, &book, &err));
+    CHECK_OK(quire_store_remove(f.to, other, false, NULL, &err));
+    CHECK_OK(quire_store_import(f.to, f.file, book.disk_bytes + n_bytes - 1, NULL, &other, &err));
+    CHECK_EQ_INT(quire_store_show(f.to, id, &book, &err), QUIRE_ERR_MISMATCH);
     tear_down(&f);
 }
 
@@ -183,11 +208,11 @@ static void both_can_be_stopped(void)
     size_t n_before = kv_test_count_files(f.other);
     for (int i = 0; i < 3; i++) {
         quire_store_watch w = {.progress = stop_after, .user = &limits[i]};
-        CHECK_EQ_INT(quire_store_import(f.to, f.file, &w, &id, &err), QUIRE_ERR_CANCELLED);
+        CHECK_EQ_INT(quire_store_import(f.to, f.file, 0, &w, &id, &err), QUIRE_ERR_CANCELLED);
         CHECK_EQ_INT(kv_test_count_files(f.other), n_before);
         quire_error_clear(&err);
     }
-    CHECK_OK(quire_store_import(f.to, f.file, NULL, &id, &err));
+    CHECK_OK(quire_store_import(f.to, f.file, 0, NULL, &id, &err));
     check_arrived(&f, 0);
     tear_down(&f);
 }
@@ -198,7 +223,7 @@ static void check_refused(struct fixture *f, const char *what, size_t where)
     quire_error err = {0};
     uint64_t id = 7;
     size_t n_before = kv_test_count_files(f->other), n_fds = kv_test_count_fds();
-    quire_status status = quire_store_import(f->to, f->file, NULL, &id, &err);
+    quire_status status = quire_store_import(f->to, f->file, 0, NULL, &id, &err);
     CHECK(status == QUIRE_ERR_FORMAT || status == QUIRE_ERR_MISMATCH);
     if (status != QUIRE_ERR_FORMAT && status != QUIRE_ERR_MISMATCH)
         fprintf(stderr, "%s at %zu: %s (%s)\n", what, where, err.message, quire_status_name(status));
@@ -284,7 +309,7 @@ static void hostile_manifests_are_refused(void)
     CHECK_EQ_INT(pwrite(fd, &sound, sizeof sound, 0), (ssize_t)sizeof sound);
     close(fd);
     uint64_t id;
-    CHECK_OK(quire_store_import(f.to, f.file, NULL, &id, &err));
+    CHECK_OK(quire_store_import(f.to, f.file, 0, NULL, &id, &err));
     check_arrived(&f, 0);
     tear_down(&f);
 }
@@ -292,6 +317,7 @@ static void hostile_manifests_are_refused(void)
 static const struct test tests[] = {
     {"books_travel", books_travel},
     {"nothing_is_overwritten", nothing_is_overwritten},
+    {"a_limit_makes_room", a_limit_makes_room},
     {"damage_does_not_travel", damage_does_not_travel},
     {"both_can_be_stopped", both_can_be_stopped},
     {"flips_and_cuts_are_refused", flips_and_cuts_are_refused},
