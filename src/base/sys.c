@@ -85,9 +85,8 @@ quire_status sys_map_open_file(struct sys_map *out, int fd, size_t n_bytes, cons
 void sys_let_go(const void *data, size_t n_bytes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + n_bytes) / page * page;
-    if (first < end)
-        madvise((void *)first, end - first, MADV_DONTNEED);
+    uintptr_t first = (uintptr_t)data / page * page, end = ((uintptr_t)data + n_bytes + page - 1) / page * page;
+    madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void sys_unmap(struct sys_map *map)

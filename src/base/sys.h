@@ -68,8 +68,8 @@ quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *er
 quire_status sys_map_open_file(struct sys_map *out, int fd, size_t n_bytes, const char *path, quire_error *err);
 void sys_unmap(struct sys_map *map);
 
-/* Pages of a mapped file that lie wholly in data[0..n_bytes) leave this process's memory; they come back when they are
- * touched. */
+/* The pages that data[0..n_bytes) of a mapped file touches leave this process's memory; they come back when they are
+ * touched. Never for other memory, which would be lost. */
 void sys_let_go(const void *data, size_t n_bytes);
 
 /* Errors: IO, naming path and offset, where a page of the mapping could not be read at any time. */
