@@ -2,9 +2,10 @@
  * true weights. The numbers are seeded and of the size that the family's initialisation gives, so that activations stay
  * sane.
  *
- *     make_model OUT.gguf [--shape 7b | --d-model N --n-heads N --n-layers N] [--vocab N] [--type q4_0] [--kv-heads N]
- *                [--bias-max X] [--clip X] [--context N] [--seed N] [--vocabulary FILE.gguf]
+ *     make_model OUT.gguf [--shape 7b|30b | --d-model N --n-heads N --n-layers N] [--vocab N] [--type q4_0]
+ *                [--kv-heads N] [--bias-max X] [--clip X] [--context N] [--seed N] [--vocabulary FILE.gguf] [--sparse]
  *
+ * --sparse leaves the matrices out: zeros that take no room on the disk, for models larger than it.
  * With a vocabulary of another GGUF, texts are split as its models split them; without, any text can be read, a token
  * for a byte. StoryWriter's shape: --shape 7b --bias-max 16 --clip 6 --context 65536. */
 #include <getopt.h>
@@ -41,6 +42,7 @@ struct shape {
     float bias_max, clip;
     quire_dtype type;
     uint64_t seed;
+    bool is_sparse;
 };
 
 struct tensor {
@@ -338,6 +340,11 @@ static void write_model(const char *path, const struct shape *s, const char *voc
     uint64_t seed = s->seed;
     for (size_t i = 0; i < n_tensors; i++) {
         const struct tensor *t = &tensors[i];
+        if (s->is_sparse && t->dims[1]) { /* never last in the file: a norm follows */
+            if (fseeko(out, (off_t)((tensor_bytes(t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT), SEEK_CUR) != 0)
+                die("cannot write: is the disk full?");
+            continue;
+        }
         unsigned char *row = malloc(row_bytes(t));
         if (!row)
             die("out of memory");
@@ -355,19 +362,21 @@ static void write_model(const char *path, const struct shape *s, const char *voc
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"shape", 1, 0, 's'}, {"d-model", 1, 0, 'd'}, {"n-heads", 1, 0, 'h'},  {"n-layers", 1, 0, 'l'},
-        {"vocab", 1, 0, 'v'}, {"type", 1, 0, 't'},    {"kv-heads", 1, 0, 'k'}, {"bias-max", 1, 0, 'b'},
-        {"clip", 1, 0, 'c'},  {"context", 1, 0, 'x'}, {"seed", 1, 0, 'r'},     {"vocabulary", 1, 0, 'f'},
-        {0, 0, 0, 0},
+        {"shape", 1, 0, 's'},  {"d-model", 1, 0, 'd'}, {"n-heads", 1, 0, 'h'},  {"n-layers", 1, 0, 'l'},
+        {"vocab", 1, 0, 'v'},  {"type", 1, 0, 't'},    {"kv-heads", 1, 0, 'k'}, {"bias-max", 1, 0, 'b'},
+        {"clip", 1, 0, 'c'},   {"context", 1, 0, 'x'}, {"seed", 1, 0, 'r'},     {"vocabulary", 1, 0, 'f'},
+        {"sparse", 0, 0, 'z'}, {0, 0, 0, 0},
     };
-    struct shape s = {4096, 32, 0, 32, 50432, 2048, 8.0f, 0.0f, QUIRE_DTYPE_Q4_0, 1};
+    struct shape s = {4096, 32, 0, 32, 50432, 2048, 8.0f, 0.0f, QUIRE_DTYPE_Q4_0, 1, false};
     const char *vocabulary = NULL;
     quire_error err = {0};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 's':
-            if (strcmp(optarg, "7b") != 0)
-                die("the only named shape is 7b");
+            if (strcmp(optarg, "30b") == 0)
+                s.d_model = 7168, s.n_heads = 64, s.n_layers = 48;
+            else if (strcmp(optarg, "7b") != 0)
+                die("the named shapes are 7b and 30b");
             break;
         case 'd': s.d_model = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'h': s.n_heads = (uint32_t)strtoul(optarg, NULL, 10); break;
@@ -377,6 +386,7 @@ int main(int argc, char **argv)
         case 'x': s.context = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'b': s.bias_max = strtof(optarg, NULL); break;
         case 'c': s.clip = strtof(optarg, NULL); break;
+        case 'z': s.is_sparse = true; break;
         case 'f': vocabulary = optarg; break;
         case 'r': s.seed = strtoull(optarg, NULL, 10); break;
         case 't':
