@@ -97,6 +97,8 @@ static quire_status open_gguf(struct quire_model *model, quire_error *err)
         model->name = mem_strdup(printable(name.bytes, name.n).text, err);
     else if (status == QUIRE_OK)
         model->name = base_name(model->path, err);
+    if (status == QUIRE_OK)
+        model->prompt_format = prompt_guess(source, NULL, model->name ? model->name : "", NULL);
     snprintf(model->format_name, sizeof model->format_name, "gguf v%u", gguf_version(source->gguf));
     return status;
 }
@@ -111,8 +113,14 @@ static quire_status open_folder(struct quire_model *model, quire_error *err)
         status = config_from_json(&model->config, config, model->source->config_path, err);
     if (status == QUIRE_OK)
         status = source_open_weights(model->source, model->path, err);
+    /* A model written by Quire keeps its name and prompt format, whatever its folder is called. */
+    const json_t *own = json_object_get(config, "quire");
+    const char *name = json_string_value(json_object_get(own, "name"));
+    const char *format = json_string_value(json_object_get(own, "prompt_format"));
     if (status == QUIRE_OK)
-        model->name = base_name(model->path, err);
+        model->name = name && *name ? mem_strdup(printable(name, strlen(name)).text, err) : base_name(model->path, err);
+    if (status == QUIRE_OK)
+        model->prompt_format = prompt_guess(model->source, model->path, model->name ? model->name : "", format);
     snprintf(model->format_name, sizeof model->format_name, "huggingface safetensors");
     json_decref(config);
     return status;
@@ -142,8 +150,6 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
     if (status == QUIRE_OK)
         status = fingerprint_tokenizer(model->tokenizer_fingerprint, model->source, err);
     source_read_ahead(model->source, true);
-    if (status == QUIRE_OK)
-        model->prompt_format = prompt_guess(model->source, look.is_folder ? model->path : NULL, model->name);
     return status;
 }
 
