@@ -15,6 +15,7 @@
 #include "stop.h"
 #include "store.h"
 #include "tokenizer.h"
+#include "verify.h"
 
 #define QUIRE_VERSION_MAJOR 0
 #define QUIRE_VERSION_MINOR 1

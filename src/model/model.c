@@ -126,7 +126,8 @@ static quire_status open_folder(struct quire_model *model, quire_error *err)
     return status;
 }
 
-static quire_status open_all(struct quire_model *model, quire_error *err)
+/* Configuration and directory of tensors. */
+static quire_status open_files(struct quire_model *model, quire_error *err)
 {
     struct look look = {0};
     quire_status status = look_at(&look, model->path, err);
@@ -139,8 +140,12 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
         status = open_gguf(model, err);
     else
         return refuse_file(model->path, &look, err);
-    if (status == QUIRE_OK && !model->name)
-        status = QUIRE_ERR_NO_MEMORY;
+    return status == QUIRE_OK && !model->name ? QUIRE_ERR_NO_MEMORY : status;
+}
+
+static quire_status open_all(struct quire_model *model, quire_error *err)
+{
+    quire_status status = open_files(model, err);
     if (status != QUIRE_OK)
         return status;
     source_read_ahead(model->source, false);
@@ -153,19 +158,42 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
     return status;
 }
 
+/* NULL: no memory. */
+static struct quire_model *make(const char *path, quire_error *err)
+{
+    struct quire_model *model = mem_calloc(1, sizeof *model, "a model", err);
+    if (!model)
+        return NULL;
+    model->source = mem_calloc(1, sizeof *model->source, "a model", err);
+    model->path = mem_strdup(path, err);
+    if (model->source && model->path)
+        return model;
+    quire_model_close(model);
+    return NULL;
+}
+
+void model_report(const char *path, void (*on_problem)(void *user, const char *message), void *user)
+{
+    quire_error why = {0};
+    struct quire_model *model = make(path, &why);
+    if (model && open_files(model, &why) == QUIRE_OK)
+        weights_report(&model->config, model->source, path, on_problem, user);
+    else
+        on_problem(user, why.message);
+    quire_model_close(model);
+}
+
 quire_status quire_model_open(quire_model **out, const char *path, quire_error *err)
 {
     if (!out || !path || !*path)
         return quire_fail(err, QUIRE_ERR_USAGE, "a model needs a path");
-    struct quire_model *model = mem_calloc(1, sizeof *model, "a model", err);
+    struct quire_model *model = make(path, err);
     if (!model)
         return QUIRE_ERR_NO_MEMORY;
-    model->source = mem_calloc(1, sizeof *model->source, "a model", err);
-    model->path = mem_strdup(path, err);
     quire_error why = {0};
-    quire_status status = model->source && model->path ? open_all(model, &why) : QUIRE_ERR_NO_MEMORY;
+    quire_status status = open_all(model, &why);
     /* What a file that cannot be read seems to hold is not what is wrong with it. */
-    if (model->source && source_check(model->source, err) != QUIRE_OK)
+    if (source_check(model->source, err) != QUIRE_OK)
         status = QUIRE_ERR_IO;
     if (status != QUIRE_OK) {
         quire_fail(err, status, "%s", why.message);

@@ -34,7 +34,7 @@ struct layer {
     const float *down_proj_bias;              /* [d_model] */
 };
 
-struct model_source; /* the mapped files; private to src/model */
+struct model_source; /* the mapped files: see source.h */
 
 struct quire_model {
     quire_config config;
@@ -64,6 +64,10 @@ struct quire_model {
  * stood in its place (base/map_guard.h), and what was computed is to be thrown away. Errors: IO, naming file and
  * offset; again and again, until the model is closed. */
 quire_status model_check_files(const struct quire_model *model, quire_error *err);
+
+/* Why a model is refused: a message for each field, missing tensor or wrong shape as far as they can be told, at least one
+ * where quire_model_open fails for what its files say. */
+void model_report(const char *path, void (*on_problem)(void *user, const char *message), void *user);
 
 /* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
  */
