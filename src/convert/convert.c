@@ -13,13 +13,18 @@ quire_convert_options quire_convert_defaults(void)
     return (quire_convert_options){0};
 }
 
+static bool has_tokenizer(const quire_model *model)
+{
+    return strcmp(model->tokenizer_fingerprint, "none") != 0;
+}
+
 /* Where the format stays, a tokenizer of a kind that this build cannot use passes through as it is; where it changes it
  * must be understood. */
 static quire_status open_tokenizer(quire_tokenizer **out, const quire_model *model, bool keeps_format, quire_error *err)
 {
     quire_error why = {0};
     *out = NULL;
-    if (strcmp(model->tokenizer_fingerprint, "none") == 0)
+    if (!has_tokenizer(model))
         return QUIRE_OK;
     quire_status status = quire_tokenizer_open(out, model, &why);
     if (status == QUIRE_OK || (status == QUIRE_ERR_UNSUPPORTED && keeps_format))
@@ -69,8 +74,11 @@ quire_status quire_convert(const quire_model *model, const char *path, const qui
         return quire_fail(err, QUIRE_ERR_USAGE, "a model that is written needs a path");
     bool keeps_format = model_writer_makes_gguf(path) == (model_gguf(model) != NULL);
     quire_status status = open_tokenizer(&tokenizer, model, keeps_format, err);
+    options = options ? options : &defaults;
+    if (status == QUIRE_OK && !tokenizer && !has_tokenizer(model) && options->notice)
+        options->notice(options->user, "the model has no tokenizer, so that other programs cannot use it as it is");
     if (status == QUIRE_OK)
-        status = convert(model, tokenizer, path, options ? options : &defaults, err);
+        status = convert(model, tokenizer, path, options, err);
     quire_tokenizer_close(tokenizer);
     return status;
 }

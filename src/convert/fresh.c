@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "folder.h"
 
 enum { MAX_NAME_TRIES = 100 };
 
@@ -63,35 +64,9 @@ static quire_status sync_folder(const char *path, quire_error *err)
 
 /* --- a folder that makes way -------------------------------------------------------------------------------------- */
 
-/* Calls visit with the path of each entry of the folder. */
-static quire_status each_entry(const char *folder, quire_status (*visit)(const char *path, quire_error *err),
-                               quire_error *err)
+static quire_status refuse_folder(void *user, const char *path, const char *name, quire_error *err)
 {
-    int fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    DIR *list = fd < 0 ? NULL : sys.fdopendir(fd);
-    if (!list) {
-        quire_status status = fail_errno(err, "list", folder);
-        if (fd >= 0)
-            sys.close(fd);
-        return status;
-    }
-    quire_status status = QUIRE_OK;
-    errno = 0;
-    for (struct dirent *entry; status == QUIRE_OK && (entry = sys.readdir(list)); errno = 0) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        char *path = make_path(err, "%s/%s", folder, entry->d_name);
-        status = path ? visit(path, err) : QUIRE_ERR_NO_MEMORY;
-        free(path);
-    }
-    if (status == QUIRE_OK && errno != 0)
-        status = fail_errno(err, "list", folder);
-    closedir(list);
-    return status;
-}
-
-static quire_status refuse_folder(const char *path, quire_error *err)
-{
+    (void)user, (void)name;
     struct stat st;
     if (sys.lstat(path, &st) != 0)
         return fail_errno(err, "stat", path);
@@ -102,8 +77,9 @@ static quire_status refuse_folder(const char *path, quire_error *err)
     return QUIRE_OK;
 }
 
-static quire_status remove_entry(const char *path, quire_error *err)
+static quire_status remove_entry(void *user, const char *path, const char *name, quire_error *err)
 {
+    (void)user, (void)name;
     return sys.unlink(path) == 0 ? QUIRE_OK : fail_errno(err, "remove", path);
 }
 
@@ -125,7 +101,7 @@ static quire_status check_replaceable(const struct fresh *fresh, const struct st
     if (!is_model)
         return quire_fail(err, QUIRE_ERR_USAGE, "folder '%s' has no config.json: it is not a model's and not replaced",
                           fresh->path);
-    return each_entry(fresh->path, refuse_folder, err);
+    return folder_each(fresh->path, refuse_folder, NULL, err);
 }
 
 /* --- making ------------------------------------------------------------------------------------------------------- */
@@ -276,7 +252,7 @@ static quire_status replace_folder(struct fresh *fresh, quire_error *err)
     if (status == QUIRE_OK) {
         fresh->is_made = false;
         quire_error why = {0};
-        if (each_entry(aside, remove_entry, &why) != QUIRE_OK || sys.rmdir(aside) != 0)
+        if (folder_each(aside, remove_entry, NULL, &why) != QUIRE_OK || sys.rmdir(aside) != 0)
             status = quire_fail(err, QUIRE_ERR_IO, "'%s' is complete, but what it replaced is still there, as '%s'",
                                 fresh->path, aside);
     }

@@ -88,7 +88,7 @@ static const char *const replaced[] = {
     "attn_type",
     "softmax_scale",
     "kv_n_heads",
-    "torch_dtype",
+    "dtype",
     "prefix_lm",
     "attn_uses_sequence_id",
 };

@@ -9,16 +9,7 @@
 #include "base/sys.h"
 #include "checksums.h"
 #include "model/model.h"
-
-/* A multiple of every type's block; what one thread converts at a time. */
-#define PIECE_NUMBERS ((size_t)65536)
-#define CHUNK_PIECES  ((size_t)64)
-#define CHUNK_NUMBERS (CHUNK_PIECES * PIECE_NUMBERS)
-
-static size_t bytes_of(quire_dtype type, size_t n)
-{
-    return n / quire_dtype_block_elements(type) * quire_dtype_block_bytes(type);
-}
+#include "pieces.h"
 
 static size_t numbers_of(const struct stream_tensor *tensor)
 {
@@ -92,7 +83,7 @@ static quire_status write_chunk(struct tensor_stream *stream, struct chunk *chun
     size_t n_bytes = bytes_of(tensor->to, chunk->n);
     const unsigned char *bytes = chunk->data;
     if (tensor->from != tensor->to) {
-        threads_run(stream->threads, (chunk->n + PIECE_NUMBERS - 1) / PIECE_NUMBERS, convert_piece, chunk);
+        threads_run(stream->threads, pieces_of(chunk->n), convert_piece, chunk);
         bytes = stream->packed;
     }
     hash_add(state, bytes, n_bytes);

@@ -14,11 +14,8 @@
 #include "model/printable.h"
 #include "model/safetensors.h"
 #include "model/source.h"
+#include "pieces.h"
 #include "verify_job.h"
-
-/* A multiple of every type's block; what one thread looks at at a time. */
-#define PIECE_NUMBERS ((size_t)65536)
-#define CHUNK_PIECES  ((size_t)64)
 
 struct counts {
     uint64_t n_nan, n_infinite, first; /* first: index of the first of either */
@@ -42,11 +39,6 @@ struct stored {
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
-static size_t bytes_of(quire_dtype type, size_t n)
-{
-    return n / quire_dtype_block_elements(type) * quire_dtype_block_bytes(type);
-}
-
 static void scan_piece(void *context, size_t item, uint32_t worker)
 {
     struct scan *scan = context;
@@ -68,7 +60,7 @@ static void scan_piece(void *context, size_t item, uint32_t worker)
 /* Numbers [at, at + scan->n) of the tensor. */
 static void count_chunk(struct scan *scan, size_t at, struct counts *total)
 {
-    size_t n_pieces = (scan->n + PIECE_NUMBERS - 1) / PIECE_NUMBERS;
+    size_t n_pieces = pieces_of(scan->n);
     threads_run(scan->threads, n_pieces, scan_piece, scan);
     for (size_t i = 0; i < n_pieces; i++) {
         const struct counts *counts = &scan->pieces[i];
@@ -216,7 +208,7 @@ static quire_status check_tensor(struct verify_job *job, struct scan *scan, cons
     if (!state)
         return QUIRE_ERR_NO_MEMORY;
     quire_dtype type = tensor->is_number ? tensor->type : QUIRE_DTYPE_F32;
-    size_t step = bytes_of(type, CHUNK_PIECES * PIECE_NUMBERS);
+    size_t step = bytes_of(type, CHUNK_NUMBERS);
     quire_status status = QUIRE_OK;
     scan->tensor = tensor;
     for (size_t at = 0; at < tensor->n_bytes && status == QUIRE_OK; at += step) {

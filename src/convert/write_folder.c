@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "folder.h"
 #include "hf_config.h"
 #include "hf_tokenizer.h"
 #include "model/json.h"
@@ -55,47 +56,27 @@ static bool is_left(const char *name)
 }
 
 /* Subfolders, and what is no regular file, stay behind. */
-static quire_status keep_file(struct model_job *job, const char *folder, const char *name, quire_error *err)
+static quire_status keep_file(void *user, const char *path, const char *name, quire_error *err)
 {
+    struct model_job *job = user;
     struct stat st;
-    char *text = NULL, *path = path_join(folder, name, err);
+    char *text = NULL;
     size_t n;
-    if (!path)
-        return QUIRE_ERR_NO_MEMORY;
+    if (is_left(name))
+        return QUIRE_OK;
     quire_status status = QUIRE_OK;
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    int fd =
+        sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); /* a link is followed: HuggingFace's cache has them */
     if (fd < 0 || sys.fstat(fd, &st) != 0)
         status = quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     if (fd >= 0)
         sys.close(fd);
-    if (status == QUIRE_OK && S_ISREG(st.st_mode)) {
-        status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
-        if (status == QUIRE_OK)
-            status = fresh_write(&job->fresh, name, text, n, err);
-        free(text);
-    }
-    free(path);
-    return status;
-}
-
-static quire_status keep_files(struct model_job *job, const char *folder, quire_error *err)
-{
-    int fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    DIR *list = fd < 0 ? NULL : sys.fdopendir(fd);
-    if (!list) {
-        quire_status status = quire_fail(err, QUIRE_ERR_IO, "cannot list '%s': %s", folder, strerror(errno));
-        if (fd >= 0)
-            sys.close(fd);
+    if (status != QUIRE_OK || !S_ISREG(st.st_mode))
         return status;
-    }
-    quire_status status = QUIRE_OK;
-    errno = 0;
-    for (struct dirent *entry; status == QUIRE_OK && (entry = sys.readdir(list)); errno = 0)
-        if (!is_left(entry->d_name))
-            status = keep_file(job, folder, entry->d_name, err);
-    if (status == QUIRE_OK && errno != 0)
-        status = quire_fail(err, QUIRE_ERR_IO, "cannot list '%s': %s", folder, strerror(errno));
-    closedir(list);
+    status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
+    if (status == QUIRE_OK)
+        status = fresh_write(&job->fresh, name, text, n, err);
+    free(text);
     return status;
 }
 
@@ -301,7 +282,7 @@ quire_status write_folder(struct model_job *job, quire_error *err)
     const char *folder = is_from_folder ? quire_model_path(content->model) : NULL;
     quire_status status = write_config(job, folder, err);
     if (status == QUIRE_OK && is_from_folder)
-        status = keep_files(job, folder, err);
+        status = folder_each(folder, keep_file, job, err);
     else if (status == QUIRE_OK && content->tokenizer)
         status = write_tokenizer(job, err);
     if (status == QUIRE_OK)
