@@ -42,7 +42,7 @@ static void on_problem(void *user, const char *message)
     verify_found(user, QUIRE_FINDING_REFUSED, true, NULL, "%s", message);
 }
 
-/* All that is wrong with a model that cannot be opened; at least why it cannot. */
+/* All that is wrong with a model that cannot be opened; where that is nothing that can be listed, why it cannot. */
 static void report_refusal(struct verify_job *job, const char *path, const quire_error *why)
 {
     if (why->status == QUIRE_ERR_FORMAT || why->status == QUIRE_ERR_UNSUPPORTED)

@@ -51,6 +51,14 @@ static quire_status check_sizes(const quire_config *c, const char *path, quire_e
     return QUIRE_OK;
 }
 
+void config_tell(const struct config_problems *problems, quire_error *err)
+{
+    if (!problems)
+        return;
+    problems->found(problems->user, err->message);
+    quire_error_clear(err);
+}
+
 float config_usual_scale(uint32_t head_dim)
 {
     return (float)(1.0 / sqrt(head_dim));

@@ -172,14 +172,25 @@ static struct quire_model *make(const char *path, quire_error *err)
     return NULL;
 }
 
-void model_report(const char *path, void (*on_problem)(void *user, const char *message), void *user)
+/* The configuration of a model whose files could not all be opened. */
+static void report_config(const struct model_source *source, const struct config_problems *problems)
 {
-    quire_error why = {0};
-    struct quire_model *model = make(path, &why);
-    if (model && open_files(model, &why) == QUIRE_OK)
-        weights_report(&model->config, model->source, path, on_problem, user);
-    else
-        on_problem(user, why.message);
+    json_t *root = NULL;
+    if (source->gguf)
+        config_report_gguf(source->gguf, problems);
+    else if (source->config_path && json_object_load(&root, source->config_path, NULL) == QUIRE_OK)
+        config_report_json(root, source->config_path, problems);
+    json_decref(root);
+}
+
+void model_report(const char *path, void (*found)(void *user, const char *message), void *user)
+{
+    struct config_problems problems = {found, user};
+    struct quire_model *model = make(path, NULL);
+    if (model && open_files(model, NULL) == QUIRE_OK)
+        weights_report(&model->config, model->source, path, found, user);
+    else if (model)
+        report_config(model->source, &problems);
     quire_model_close(model);
 }
 

@@ -65,9 +65,10 @@ struct quire_model {
  * offset; again and again, until the model is closed. */
 quire_status model_check_files(const struct quire_model *model, quire_error *err);
 
-/* Why a model is refused: a message for each field, missing tensor or wrong shape as far as they can be told, at least one
- * where quire_model_open fails for what its files say. */
-void model_report(const char *path, void (*on_problem)(void *user, const char *message), void *user);
+/* Why a model is refused, beyond the first reason that quire_model_open gives: a message for each field of its
+ * configuration that is wrong or not supported or, where those are in order, for each tensor that is missing or
+ * misshaped. Nothing where the reason lies elsewhere (a file that cannot be read). */
+void model_report(const char *path, void (*found)(void *user, const char *message), void *user);
 
 /* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
  */

@@ -1,4 +1,5 @@
 /* Models go from each format to each, and nothing is lost on the way; what is in the way is not overwritten. */
+#include <jansson.h>
 #include <sys/stat.h>
 
 #include "base/blocks.h"
@@ -225,6 +226,51 @@ static void name_format_template_and_ids_go_along(void)
     place_remove(place);
 }
 
+/* A chat model ends its turns with a token of its own, which HuggingFace's generation has to know. */
+static void chat_models_end_their_turns(void)
+{
+    struct made made;
+    quire_error err = {0};
+    char *place = place_make();
+    quire_config config = made_config(64);
+    quire_convert_options options = quire_convert_defaults();
+    made_open(&made, &config, TOKENIZER_DATA, 8);
+    made.about.prompt_format = QUIRE_PROMPT_CHATML;
+    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a"), &options, &err));
+    json_t *root = json_load_file(place_path(place, "a/generation_config.json"), 0, NULL);
+    const json_t *ends = json_object_get(root, "eos_token_id");
+    CHECK_EQ_INT(json_array_size(ends), 2);
+    CHECK_EQ_INT(json_integer_value(json_array_get(ends, 0)), made.about.end);
+    CHECK_EQ_INT(json_integer_value(json_array_get(ends, 1)), quire_tokenizer_find(made.tokenizer, "<|im_end|>"));
+    json_decref(root);
+    made_close(&made);
+    place_remove(place);
+}
+
+/* What a GGUF says beside what is written anew; the file type follows the type. */
+static void other_keys_are_kept(void)
+{
+    char *place = place_make();
+    quire_error err = {0};
+    quire_convert_options to_f16 = type_options(QUIRE_DTYPE_F16);
+    for (int i = 0; i < 2; i++) {
+        const char *out = place_path(place, i ? "b.gguf" : "a.gguf");
+        convert(QUIRE_SOURCE_DIR "/models/storyteller-7m/storyteller.gguf", out, i ? &to_f16 : NULL);
+        struct gguf *gguf;
+        struct gguf_string license = {0};
+        uint32_t type = 0;
+        bool found = false;
+        REQUIRE_OK(gguf_open(&gguf, out, &err));
+        CHECK_OK(gguf_get_string(gguf, "general.license", &license, &found, &err));
+        CHECK(found && license.n == 10 && memcmp(license.bytes, "Apache-2.0", 10) == 0);
+        CHECK_OK(gguf_get_u32(gguf, "general.file_type", &type, &found, &err));
+        CHECK_EQ_INT(type, i ? 1 : 7);
+        gguf_close(gguf);
+    }
+    CHECK(is_same(QUIRE_SOURCE_DIR "/models/storyteller-7m/storyteller.gguf", place_path(place, "a.gguf"), true));
+    place_remove(place);
+}
+
 /* Files of a folder that are neither configuration nor weights, and fields that mean nothing to what is computed. */
 static void other_files_and_fields_are_kept(void)
 {
@@ -339,6 +385,8 @@ static const struct test tests[] = {
     {"types_that_a_folder_or_this_build_lacks", types_that_a_folder_or_this_build_lacks},
     {"shards_with_an_index", shards_with_an_index},
     {"name_format_template_and_ids_go_along", name_format_template_and_ids_go_along},
+    {"chat_models_end_their_turns", chat_models_end_their_turns},
+    {"other_keys_are_kept", other_keys_are_kept},
     {"other_files_and_fields_are_kept", other_files_and_fields_are_kept},
     {"outputs_are_replaced_only_when_asked", outputs_are_replaced_only_when_asked},
     {"nothing_but_a_model_is_replaced", nothing_but_a_model_is_replaced},

@@ -171,12 +171,27 @@ static void missing_and_unused_tensors_are_listed(void)
     seen = look(path, QUIRE_OK, &result);
     CHECK_EQ_INT(seen.n[QUIRE_FINDING_UNUSED], (made.content.n_weights - 4) / 2);
     CHECK_EQ_INT(result.n_damaged, 0);
-    json_object_set_new(root, "rope", json_true());
-    json_object_set_new(json_object_get(root, "attn_config"), "rope", json_true());
+    json_decref(root);
+    end(place, &made);
+}
+
+static void unsupported_fields_are_listed(void)
+{
+    struct made made;
+    char *place;
+    quire_verify_result result = {0};
+    begin(&place, &made);
+    const char *path = place_path(place, "folder"), *config = place_path(place, "folder/config.json");
+    write_model(&made, path, QUIRE_DTYPE_F32);
+    json_t *root = json_load_file(config, 0, NULL), *attention = json_object_get(root, "attn_config");
+    json_object_set_new(attention, "rope", json_true());
+    json_object_set_new(attention, "prefix_lm", json_true());
+    json_object_set_new(root, "logit_scale", json_string("large"));
+    json_object_set_new(root, "no_bias", json_string("yes"));
     json_dump_file(root, config, 0);
-    seen = look(path, QUIRE_ERR_UNSUPPORTED, &result);
-    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 1);
-    CHECK(strstr(seen.last, "rope") != NULL);
+    struct seen seen = look(path, QUIRE_ERR_UNSUPPORTED, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 4);
+    CHECK(strstr(seen.last, "logit_scale") != NULL);
     json_decref(root);
     end(place, &made);
 }
@@ -199,6 +214,7 @@ static const struct test tests[] = {
     {"every_damaged_tensor_is_named", every_damaged_tensor_is_named},
     {"nan_and_infinity_are_counted", nan_and_infinity_are_counted},
     {"missing_and_unused_tensors_are_listed", missing_and_unused_tensors_are_listed},
+    {"unsupported_fields_are_listed", unsupported_fields_are_listed},
     {"models_without_checksums_or_tokenizer", models_without_checksums_or_tokenizer},
 };
 TEST_MAIN(tests)
