@@ -68,8 +68,10 @@ typedef struct quire_engine_options {
      * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
     double commit_seconds;
     uint32_t n_threads; /* 0: the processors that this process may use */
-    const char *isa; /* "ref", "base", "avx2", "avx512", "avx512-bf16" (which rounds the factors of prefill's products
-                        to bfloat16, and sums in float32); NULL: QUIRE_ISA, else the best that runs here */
+    /* "ref", "base", "avx2", "avx512"; "avx2-i16", "avx512-vnni" (which round the factors of prefill's products to
+     * 16-bit fixed point), "avx512-bf16" (to bfloat16), with sums in float32. NULL: QUIRE_ISA, else the best that runs
+     * here. */
+    const char *isa;
     quire_progress_fn progress;
     quire_logprobs_fn logprobs;
     void *user; /* for both */

@@ -60,7 +60,7 @@ static struct needs measure(const struct quire_model *model, const struct kernel
     if (opts->logprobs)
         n.logprobs = f * head_buffers_floats(config, kernels, n_threads);
     n.per_chunk_token = f * (config->d_model + layer_wide_floats(config)) +
-                        gemm->element_bytes * gemm_padded(gemm, size_max(config->d_model, config->d_ff));
+                        gemm_row_bytes(gemm, size_max(config->d_model, config->d_ff));
     n.per_span_token = f * config->d_model;
     return n;
 }

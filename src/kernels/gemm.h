@@ -5,8 +5,8 @@
  * panel. All numbers of a tile are sums over k in ascending order, each cut into parts of `depth`, so that an element
  * of y depends on its row of x and its row of w alone: not on the other rows, nor on where it lies in a tile.
  *
- * What a product is wide in is the table's: float32 everywhere; bfloat16 factors with float32 sums where the processor
- * has an instruction for it. */
+ * What a product is wide in is the table's: float32 everywhere; bfloat16 factors, or factors in 16-bit fixed point,
+ * with float32 sums where the processor has instructions for it. */
 #ifndef QUIRE_KERNELS_GEMM_H
 #define QUIRE_KERNELS_GEMM_H
 
@@ -46,11 +46,11 @@ static inline void gemm_finish_rows(float *y, size_t y_stride, const float *sums
 }
 
 struct gemm {
-    const char *name; /* of the factors' type: "f32", "bf16" */
-    size_t element_bytes;
+    const char *name;     /* of the factors' type: "f32", "bf16", "i16" */
     size_t strip_rows;    /* of x */
     size_t panel_columns; /* of y; a multiple of GEMM_PACK_COLUMNS */
     size_t k_step;        /* k is padded with zeros to a multiple of this */
+    size_t step_bytes;    /* what k_step numbers of a row take when they are packed */
     size_t depth;         /* elements of k that one multiplication takes, at most; a multiple of k_step */
 
     /* A strip of n_rows <= strip_rows rows of k elements; the other rows and the padding of k become zero. */
@@ -70,20 +70,25 @@ struct gemm {
                    const struct gemm_edge *edge);
 };
 
-/* k with its padding; bytes of a strip and of a panel. */
+/* k with its padding; bytes of a packed row, a strip, a panel. */
 static inline size_t gemm_padded(const struct gemm *gemm, size_t k)
 {
     return (k + gemm->k_step - 1) / gemm->k_step * gemm->k_step;
 }
 
+static inline size_t gemm_row_bytes(const struct gemm *gemm, size_t k)
+{
+    return gemm_padded(gemm, k) / gemm->k_step * gemm->step_bytes;
+}
+
 static inline size_t gemm_strip_bytes(const struct gemm *gemm, size_t k)
 {
-    return gemm->strip_rows * gemm_padded(gemm, k) * gemm->element_bytes;
+    return gemm->strip_rows * gemm_row_bytes(gemm, k);
 }
 
 static inline size_t gemm_panel_bytes(const struct gemm *gemm, size_t k)
 {
-    return gemm->panel_columns * gemm_padded(gemm, k) * gemm->element_bytes;
+    return gemm->panel_columns * gemm_row_bytes(gemm, k);
 }
 
 /* Rows that one thread takes through a panel before it takes the next: about 512, so that their sums stay in L2 beside

@@ -100,10 +100,10 @@ static void bf16_multiply(float *sums, const void *strip, const void *panel, siz
 
 static const struct gemm gemm_bf16 = {
     .name = "bf16",
-    .element_bytes = 2,
     .strip_rows = BF16_STRIP,
     .panel_columns = PANEL,
     .k_step = 2,
+    .step_bytes = 2 * sizeof(uint16_t),
     .depth = BF16_DEPTH,
     .pack_strip = bf16_pack_strip,
     .pack_columns = bf16_pack_columns,

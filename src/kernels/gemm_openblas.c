@@ -43,10 +43,10 @@ static void finish(float *y, size_t y_stride, const float *sums, size_t n_rows, 
 
 const struct gemm gemm_openblas = {
     .name = "f32-openblas",
-    .element_bytes = sizeof(float),
     .strip_rows = STRIP_ROWS,
     .panel_columns = PANEL_COLUMNS,
     .k_step = K_STEP,
+    .step_bytes = K_STEP * sizeof(float),
     .depth = (size_t)1 << 30,
     .pack_strip = pack_strip,
     .pack_columns = pack_columns,

@@ -74,10 +74,10 @@ static void gemm_finish(float *y, size_t y_stride, const float *sums, size_t n_r
 
 static const struct gemm gemm_f32 = {
     .name = "f32",
-    .element_bytes = sizeof(float),
     .strip_rows = STRIP,
     .panel_columns = PANEL,
     .k_step = 1,
+    .step_bytes = sizeof(float),
     .depth = GEMM_DEPTH,
     .pack_strip = gemm_pack_strip,
     .pack_columns = gemm_pack_columns,

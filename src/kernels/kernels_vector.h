@@ -1,6 +1,6 @@
 /* The kernels with vectors as wide as the machine's. The including file defines KERNELS_TABLE, KERNELS_NAME and
- * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and KERNELS_BF16 where products are to be made of
- * bfloat16 factors; it is compiled for the instruction set in question. */
+ * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and KERNELS_BF16 or KERNELS_FIXED where products
+ * are to be made of factors in bfloat16 or in fixed point; it is compiled for the instruction set in question. */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -446,6 +446,9 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 #ifdef KERNELS_BF16
 #include "gemm_bf16.h"
 #define KERNELS_GEMM gemm_bf16
+#elif defined(KERNELS_FIXED)
+#include "gemm_fixed.h"
+#define KERNELS_GEMM gemm_fixed
 #else
 #define KERNELS_GEMM gemm_f32
 #endif

@@ -1,0 +1,174 @@
+/* Products of factors in fixed point with float32 sums: part of kernels_vector.h, for processors whose 16-bit integer
+ * products outrun float32 ones.
+ *
+ * Blocks of 64 numbers along k share a scale; the largest of x becomes +-X_MOST, the largest of w +-W_MOST, so that the
+ * products of a block are summed in 32 bits without loss, and their float32 value joins the sum with both scales. A
+ * factor is within 2^-13 of the largest of its block, which is nearer than a bfloat16 is to most numbers.
+ *
+ * The instruction multiplies pairs: numbers k and k + 1 of W columns, side by side in a vector, with the same pair of
+ * one row. So a block of a strip is [32 pairs][rows][2] integers and [rows] scales; a panel is made of tiles, one
+ * behind the other, whose blocks are [32 pairs][columns][2] and [columns] scales. */
+enum {
+    I16_BLOCK = 64,
+    X_MOST = 6657,
+    W_MOST = 5040, /* 6657 * 5040 * 64 < 2^31 */
+    FIXED_STRIP = 6,
+    FIXED_VECTORS = W == 16 ? 4 : 2,
+    FIXED_TILE = FIXED_VECTORS * W,
+    FIXED_PAIRS = I16_BLOCK / 2,
+    FIXED_ROW_INTS = FIXED_PAIRS + 1, /* of 32 bits, that a block has for each row or column */
+    FIXED_DEPTH = W == 16 ? 2048 : 512
+};
+
+typedef int16_t fixed_half __attribute__((vector_size(2 * W)));
+
+/* I16_BLOCK numbers as integers up to `most`, and their scale: 0 where all are too small for an inverse, NaN where one
+ * is not finite. */
+INLINE float fixed_numbers(int32_t pairs[FIXED_PAIRS], const float *x, float most)
+{
+    const vec round = splat(12582912.0f); /* 1.5 * 2^23, as in exp_vec */
+    vec largest = splat(0.0f), zero = splat(0.0f);
+    for (size_t i = 0; i < I16_BLOCK; i += W) {
+        vec v = load(x + i);
+        zero += v * 0.0f; /* stays zero unless something is infinite or NaN */
+        largest = larger(as_vec(bits_of(v) & 0x7FFFFFFFu), largest);
+    }
+    float scale = lane_max(largest) / most;
+    bool is_finite = lane_sum(zero) == 0.0f, is_zero = scale < 0x1p-120f;
+    vec inverse = splat(is_finite && !is_zero ? 1.0f / scale : 0.0f);
+    for (size_t i = 0; i < I16_BLOCK; i += W) {
+        vec shifted = choose(inverse > 0.0f, load(x + i), splat(0.0f)) * inverse + round;
+        ivec whole = (ivec)(bits_of(shifted) - 0x4B400000u);
+        fixed_half narrow = __builtin_convertvector(whole, fixed_half);
+        memcpy((char *)pairs + 2 * i, &narrow, sizeof narrow);
+    }
+    return is_finite ? is_zero ? 0.0f : scale : NAN;
+}
+
+static void fixed_pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)
+{
+    int32_t *dst = strip, pairs[FIXED_PAIRS];
+    if (n_rows < FIXED_STRIP)
+        memset(dst, 0, (k + I16_BLOCK - 1) / I16_BLOCK * FIXED_ROW_INTS * FIXED_STRIP * sizeof *dst);
+    for (size_t i = 0; i < k; i += I16_BLOCK, dst += (size_t)FIXED_ROW_INTS * FIXED_STRIP)
+        for (size_t r = 0; r < n_rows; r++) {
+            float part[I16_BLOCK] = {0};
+            const float *numbers = x + r * x_stride + i;
+            if (k - i < I16_BLOCK)
+                numbers = memcpy(part, numbers, (k - i) * sizeof *part);
+            float scale = fixed_numbers(pairs, numbers, X_MOST);
+            for (size_t p = 0; p < FIXED_PAIRS; p++)
+                dst[p * FIXED_STRIP + r] = pairs[p];
+            memcpy(dst + (size_t)FIXED_PAIRS * FIXED_STRIP + r, &scale, sizeof scale);
+        }
+}
+
+static void fixed_pack_columns(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part)
+{
+    size_t n = k_padded - first_k < GEMM_PACK_DEPTH ? k_padded - first_k : GEMM_PACK_DEPTH;
+    int32_t *dst = (int32_t *)panel + column / FIXED_TILE * FIXED_TILE * (k_padded / I16_BLOCK) * FIXED_ROW_INTS +
+                   first_k / I16_BLOCK * FIXED_ROW_INTS * FIXED_TILE + column % FIXED_TILE;
+    for (size_t i = 0; i < n; i += I16_BLOCK, dst += (size_t)FIXED_ROW_INTS * FIXED_TILE) {
+        int32_t pairs[GEMM_PACK_COLUMNS][FIXED_PAIRS];
+        float scales[GEMM_PACK_COLUMNS];
+        for (size_t j = 0; j < GEMM_PACK_COLUMNS; j++)
+            scales[j] = fixed_numbers(pairs[j], part + j * GEMM_PACK_DEPTH + i, W_MOST);
+        for (size_t p = 0; p < FIXED_PAIRS; p += W)
+            for (size_t j = 0; j < GEMM_PACK_COLUMNS; j += W)
+                transpose(dst + p * FIXED_TILE + j, FIXED_TILE, pairs[j] + p, FIXED_PAIRS);
+        memcpy(dst + (size_t)FIXED_PAIRS * FIXED_TILE, scales, sizeof scales);
+    }
+}
+
+/* sums + a . b, in pairs of 16-bit numbers. */
+INLINE ivec add_pairs(ivec sums, ivec a, ivec b)
+{
+#if KERNELS_WIDTH == 16 && defined(__AVX512VNNI__)
+    return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
+#elif KERNELS_WIDTH == 16
+    return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#else
+    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#endif
+}
+
+INLINE vec floats_of(ivec whole)
+{
+#if KERNELS_WIDTH == 16
+    return (vec)_mm512_cvtepi32_ps((__m512i)whole);
+#else
+    return (vec)_mm256_cvtepi32_ps((__m256i)whole);
+#endif
+}
+
+INLINE ivec load_ints(const int32_t *p)
+{
+    ivec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* The products of a block, added to a tile's sums. */
+INLINE void multiply_block(float *sums, const int32_t *x, const int32_t *w)
+{
+    ivec s[FIXED_STRIP][FIXED_VECTORS];
+#pragma GCC unroll 8
+    for (int r = 0; r < FIXED_STRIP; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < FIXED_VECTORS; c++)
+            s[r][c] = (ivec){0};
+#pragma GCC unroll 1
+    for (int p = 0; p < FIXED_PAIRS; p++, x += FIXED_STRIP, w += FIXED_TILE) {
+        ivec column[FIXED_VECTORS];
+#pragma GCC unroll 4
+        for (int c = 0; c < FIXED_VECTORS; c++)
+            column[c] = load_ints(w + c * W);
+#pragma GCC unroll 8
+        for (int r = 0; r < FIXED_STRIP; r++) {
+            ivec pair = x[r] - (ivec){0};
+#pragma GCC unroll 4
+            for (int c = 0; c < FIXED_VECTORS; c++)
+                s[r][c] = add_pairs(s[r][c], pair, column[c]);
+        }
+    }
+    const float *x_scales = (const float *)(const void *)x, *w_scales = (const float *)(const void *)w;
+#pragma GCC unroll 8
+    for (int r = 0; r < FIXED_STRIP; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < FIXED_VECTORS; c++) {
+            float *sum = sums + r * PANEL + c * W;
+            store(sum, load(sum) + floats_of(s[r][c]) * (splat(x_scales[r]) * load(w_scales + c * W)));
+        }
+}
+
+static void fixed_multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k,
+                           size_t n_k, size_t n_rows, bool add)
+{
+    (void)n_rows;
+    size_t first = first_k / I16_BLOCK * FIXED_ROW_INTS, n_blocks = n_k / I16_BLOCK;
+    if (!add)
+        memset(sums, 0, (size_t)FIXED_STRIP * PANEL * sizeof *sums);
+    for (size_t column = 0; column < PANEL; column += FIXED_TILE) {
+        const int32_t *x = (const int32_t *)strip + first * FIXED_STRIP;
+        const int32_t *w =
+            (const int32_t *)panel + column * (k_padded / I16_BLOCK) * FIXED_ROW_INTS + first * FIXED_TILE;
+        for (size_t i = 0; i < n_blocks; i++) {
+            multiply_block(sums + column, x, w);
+            x += (size_t)FIXED_ROW_INTS * FIXED_STRIP;
+            w += (size_t)FIXED_ROW_INTS * FIXED_TILE;
+        }
+    }
+}
+
+static const struct gemm gemm_fixed = {
+    .name = "i16",
+    .strip_rows = FIXED_STRIP,
+    .panel_columns = PANEL,
+    .k_step = I16_BLOCK,
+    .step_bytes = FIXED_ROW_INTS * sizeof(int32_t),
+    .depth = FIXED_DEPTH,
+    .pack_strip = fixed_pack_strip,
+    .pack_columns = fixed_pack_columns,
+    .multiply = fixed_multiply,
+    .finish = gemm_finish,
+};
