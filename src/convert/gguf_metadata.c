@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checksums.h"
+#include "gguf_bytes.h"
 #include "model/config.h"
 #include "model/gguf_file.h"
 #include "tokenizer/tokenizer_private.h"
@@ -13,65 +14,41 @@
 enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5 };
 enum { QUANTIZATION_VERSION = 2 };
 
-/* Appends on after a failure without effect, so that the keys can be written one after another. */
 struct writer {
-    struct gguf_pairs *pairs;
-    quire_status status;
-    quire_error *err;
+    struct gguf_bytes bytes;
+    uint64_t n_pairs;
 };
-
-static void put(struct writer *w, const void *bytes, size_t n)
-{
-    if (w->status == QUIRE_OK)
-        w->status = buffer_append(&w->pairs->bytes, bytes, n, w->err);
-}
-
-static void put_u32(struct writer *w, uint32_t value)
-{
-    put(w, &value, sizeof value);
-}
-
-static void put_u64(struct writer *w, uint64_t value)
-{
-    put(w, &value, sizeof value);
-}
-
-static void put_string(struct writer *w, const void *bytes, size_t n)
-{
-    put_u64(w, n);
-    put(w, bytes, n);
-}
 
 static void put_key(struct writer *w, const char *key, uint32_t type)
 {
-    put_string(w, key, strlen(key));
-    put_u32(w, type);
-    w->pairs->n++;
+    put_string(&w->bytes, key, strlen(key));
+    put_u32(&w->bytes, type);
+    w->n_pairs++;
 }
 
 static void key_u32(struct writer *w, const char *key, uint32_t value)
 {
     put_key(w, key, GGUF_U32);
-    put_u32(w, value);
+    put_u32(&w->bytes, value);
 }
 
 static void key_f32(struct writer *w, const char *key, float value)
 {
     put_key(w, key, GGUF_F32);
-    put(w, &value, sizeof value);
+    put(&w->bytes, &value, sizeof value);
 }
 
 static void key_string(struct writer *w, const char *key, const char *value)
 {
     put_key(w, key, GGUF_STRING);
-    put_string(w, value, strlen(value));
+    put_string(&w->bytes, value, strlen(value));
 }
 
 static void key_array(struct writer *w, const char *key, uint32_t element_type, uint64_t n)
 {
     put_key(w, key, GGUF_ARRAY);
-    put_u32(w, element_type);
-    put_u64(w, n);
+    put_u32(&w->bytes, element_type);
+    put_u64(&w->bytes, n);
 }
 
 /* --- the configuration -------------------------------------------------------------------------------------------- */
@@ -109,38 +86,38 @@ static void put_tokens(struct writer *w, const struct vocab *vocab, uint32_t n_r
         const struct token *token = vocab_token(vocab, id);
         char padding[32];
         int n = snprintf(padding, sizeof padding, "[PAD%u]", id);
-        put_string(w, token ? (const void *)token_spelling(vocab, token) : padding,
+        put_string(&w->bytes, token ? (const void *)token_spelling(vocab, token) : padding,
                    token ? token->n_spelling : (size_t)n);
     }
     key_array(w, "tokenizer.ggml.token_type", GGUF_I32, n_rows);
     for (uint32_t id = 0; id < n_rows; id++) {
         const struct token *token = vocab_token(vocab, id);
         uint32_t flags = token ? token->flags : 0;
-        put_u32(w, !token                  ? TYPE_UNUSED
-                   : flags & TOKEN_SPECIAL ? TYPE_CONTROL
-                   : flags & TOKEN_ADDED   ? TYPE_USER_DEFINED
-                                           : TYPE_NORMAL);
+        put_u32(&w->bytes, !token                  ? TYPE_UNUSED
+                           : flags & TOKEN_SPECIAL ? TYPE_CONTROL
+                           : flags & TOKEN_ADDED   ? TYPE_USER_DEFINED
+                                                   : TYPE_NORMAL);
     }
 }
 
 static void put_merges(struct writer *w, const struct vocab *vocab)
 {
-    uint64_t *merges = w->status == QUIRE_OK ? vocab_merges_by_rank(vocab, w->err) : NULL;
+    uint64_t *merges = w->bytes.status == QUIRE_OK ? vocab_merges_by_rank(vocab, w->bytes.err) : NULL;
     struct buffer line = {0};
     uint64_t n = 0;
     if (!merges) {
-        w->status = w->status == QUIRE_OK ? QUIRE_ERR_NO_MEMORY : w->status;
+        w->bytes.status = w->bytes.status == QUIRE_OK ? QUIRE_ERR_NO_MEMORY : w->bytes.status;
         return;
     }
     for (uint32_t rank = 0; rank < vocab->n_merges; rank++)
         n += merges[rank] != MERGE_FREE;
     key_array(w, "tokenizer.ggml.merges", GGUF_STRING, n);
-    for (uint32_t rank = 0; rank < vocab->n_merges && w->status == QUIRE_OK; rank++) {
+    for (uint32_t rank = 0; rank < vocab->n_merges && w->bytes.status == QUIRE_OK; rank++) {
         if (merges[rank] == MERGE_FREE)
             continue;
         line.n = 0;
-        w->status = vocab_merge_line(vocab, merges[rank], &line, w->err);
-        put_string(w, line.bytes, line.n);
+        w->bytes.status = vocab_merge_line(vocab, merges[rank], &line, w->bytes.err);
+        put_string(&w->bytes, line.bytes, line.n);
     }
     buffer_release(&line);
     free(merges);
@@ -167,7 +144,7 @@ static void put_normalized(struct writer *w, const struct vocab *vocab)
     key_array(w, VOCAB_GGUF_NORMALIZED, GGUF_I32, n);
     for (size_t id = 0; id < vocab->n_tokens; id++)
         if (is_normalized(vocab_token(vocab, (int64_t)id)))
-            put_u32(w, (uint32_t)id);
+            put_u32(&w->bytes, (uint32_t)id);
 }
 
 static void put_id(struct writer *w, const char *key, int32_t id)
@@ -228,37 +205,37 @@ static bool is_written(const struct gguf_metadata *metadata, struct gguf_string 
 
 static void copy_array(struct writer *w, const struct gguf_array *array)
 {
-    put_u32(w, array->element_type);
-    put_u64(w, array->n);
+    put_u32(&w->bytes, array->element_type);
+    put_u64(&w->bytes, array->n);
     size_t n_bytes = array->n * gguf_value_type_bytes(array->element_type);
     for (uint64_t i = 0; array->element_type == GGUF_STRING && i < array->n; i++)
         gguf_array_string(array, &n_bytes);
-    put(w, array->data, n_bytes);
+    put(&w->bytes, array->data, n_bytes);
 }
 
 static void copy_others(struct writer *w, const struct gguf_metadata *metadata)
 {
     const struct gguf *from = metadata->from;
-    for (uint64_t i = 0; from && i < from->n_pairs && w->status == QUIRE_OK; i++) {
+    for (uint64_t i = 0; from && i < from->n_pairs && w->bytes.status == QUIRE_OK; i++) {
         const struct gguf_pair *pair = &from->pairs[i];
         if (is_written(metadata, pair->key))
             continue;
-        put_string(w, pair->key.bytes, pair->key.n);
-        put_u32(w, pair->type);
-        w->pairs->n++;
+        put_string(&w->bytes, pair->key.bytes, pair->key.n);
+        put_u32(&w->bytes, pair->type);
+        w->n_pairs++;
         if (pair->type == GGUF_STRING)
-            put_string(w, pair->value.string.bytes, pair->value.string.n);
+            put_string(&w->bytes, pair->value.string.bytes, pair->value.string.n);
         else if (pair->type == GGUF_ARRAY)
             copy_array(w, &pair->value.array);
         else
-            put(w, pair->value.number, gguf_value_type_bytes(pair->type));
+            put(&w->bytes, pair->value.number, gguf_value_type_bytes(pair->type));
     }
 }
 
 quire_status gguf_metadata_make(struct gguf_pairs *pairs, const struct gguf_metadata *metadata, quire_error *err)
 {
-    struct writer writer = {.pairs = pairs, .err = err}, *w = &writer;
-    *pairs = (struct gguf_pairs){0};
+    struct gguf_pairs made = {0};
+    struct writer writer = {.bytes = {.to = &made.bytes, .err = err}}, *w = &writer;
     key_string(w, "general.architecture", "mpt");
     key_string(w, "general.name", metadata->about->name);
     if (metadata->file_type >= 0) {
@@ -271,11 +248,14 @@ quire_status gguf_metadata_make(struct gguf_pairs *pairs, const struct gguf_meta
     key_string(w, "quire.prompt_format", quire_prompt_format_name(metadata->about->prompt_format));
     copy_others(w, metadata);
     put_key(w, CHECKSUMS_KEY, GGUF_STRING);
-    put_u64(w, metadata->n_checksum_bytes);
-    pairs->checksums_at = pairs->bytes.n;
+    put_u64(&w->bytes, metadata->n_checksum_bytes);
+    made.checksums_at = made.bytes.n;
     for (size_t i = 0; i < metadata->n_checksum_bytes; i++)
-        put(w, " ", 1);
-    if (w->status != QUIRE_OK)
-        buffer_release(&pairs->bytes);
-    return w->status;
+        put(&w->bytes, " ", 1);
+    made.n = w->n_pairs;
+    if (w->bytes.status == QUIRE_OK)
+        *pairs = made;
+    else
+        buffer_release(&made.bytes);
+    return w->bytes.status;
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "gguf_bytes.h"
 #include "gguf_metadata.h"
 #include "model/config.h"
 #include "model/ggml_type.h"
@@ -28,52 +29,32 @@ static int32_t file_type_of(quire_dtype type)
     }
 }
 
-static quire_status put(struct buffer *head, const void *bytes, size_t n, quire_error *err)
+/* The directory: offsets count from the start of the data, each a multiple of the alignment. Gives the data's bytes. */
+static uint64_t put_directory(struct gguf_bytes *head, const struct model_job *job)
 {
-    return buffer_append(head, bytes, n, err);
-}
-
-static quire_status put_u32(struct buffer *head, uint32_t value, quire_error *err)
-{
-    return put(head, &value, sizeof value, err);
-}
-
-static quire_status put_u64(struct buffer *head, uint64_t value, quire_error *err)
-{
-    return put(head, &value, sizeof value, err);
-}
-
-/* The directory: offsets count from the start of the data, each a multiple of the alignment. */
-static quire_status put_directory(struct buffer *head, const struct model_job *job, uint64_t *n_data, quire_error *err)
-{
-    quire_status status = QUIRE_OK;
-    *n_data = 0;
-    for (size_t i = 0; i < job->content->n_weights && status == QUIRE_OK; i++) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < job->content->n_weights; i++) {
         const struct stream_tensor *tensor = &job->tensors[i];
-        status = put_u64(head, strlen(tensor->name), err);
-        if (status == QUIRE_OK)
-            status = put(head, tensor->name, strlen(tensor->name), err);
-        if (status == QUIRE_OK)
-            status = put_u32(head, tensor->n_dims, err);
-        for (uint32_t d = tensor->n_dims; d-- > 0 && status == QUIRE_OK;)
-            status = put_u64(head, tensor->dims[d], err);
-        if (status == QUIRE_OK)
-            status = put_u32(head, ggml_type_id(tensor->to), err);
-        if (status == QUIRE_OK)
-            status = put_u64(head, *n_data, err);
-        *n_data += size_round_up(stream_tensor_bytes(tensor), ALIGNMENT);
+        put_string(head, tensor->name, strlen(tensor->name));
+        put_u32(head, tensor->n_dims);
+        for (uint32_t d = tensor->n_dims; d-- > 0;)
+            put_u64(head, tensor->dims[d]);
+        put_u32(head, ggml_type_id(tensor->to));
+        put_u64(head, at);
+        at += size_round_up(stream_tensor_bytes(tensor), ALIGNMENT);
     }
-    return status;
+    return at;
 }
 
 /* *n_data: bytes of the data behind the head, *checksums_at: where their string is in the head. */
-static quire_status make_head(struct buffer *head, const struct model_job *job, uint64_t *n_data, size_t *checksums_at,
+static quire_status make_head(struct buffer *to, const struct model_job *job, uint64_t *n_data, size_t *checksums_at,
                               quire_error *err)
 {
     static const char zeros[ALIGNMENT];
     const struct model_content *content = job->content;
     const struct gguf *from = content->model ? model_gguf(content->model) : NULL;
-    struct gguf_pairs pairs;
+    struct gguf_bytes writer = {.to = to, .err = err}, *head = &writer;
+    struct gguf_pairs pairs = {0};
     struct gguf_metadata metadata = {.config = content->config,
                                      .about = content->about,
                                      .tokenizer = content->tokenizer,
@@ -83,22 +64,16 @@ static quire_status make_head(struct buffer *head, const struct model_job *job, 
     quire_status status = gguf_metadata_make(&pairs, &metadata, err);
     if (status != QUIRE_OK)
         return status;
-    status = put(head, "GGUF", 4, err);
-    if (status == QUIRE_OK)
-        status = put_u32(head, GGUF_VERSION, err);
-    if (status == QUIRE_OK)
-        status = put_u64(head, content->n_weights, err);
-    if (status == QUIRE_OK)
-        status = put_u64(head, pairs.n, err);
-    *checksums_at = head->n + pairs.checksums_at;
-    if (status == QUIRE_OK)
-        status = put(head, pairs.bytes.bytes, pairs.bytes.n, err);
+    put(head, "GGUF", 4);
+    put_u32(head, GGUF_VERSION);
+    put_u64(head, content->n_weights);
+    put_u64(head, pairs.n);
+    *checksums_at = to->n + pairs.checksums_at;
+    put(head, pairs.bytes.bytes, pairs.bytes.n);
+    *n_data = put_directory(head, job);
+    put(head, zeros, size_round_up(to->n, ALIGNMENT) - to->n);
     buffer_release(&pairs.bytes);
-    if (status == QUIRE_OK)
-        status = put_directory(head, job, n_data, err);
-    if (status == QUIRE_OK)
-        status = put(head, zeros, size_round_up(head->n, ALIGNMENT) - head->n, err);
-    return status;
+    return head->status;
 }
 
 static quire_status write_tensors(struct model_job *job, const struct fresh_file *file, uint64_t offset,
