@@ -22,20 +22,21 @@ enum {
 };
 
 /* The types that are stored in blocks: name of the dtype, of the functions, numbers and bytes of a block, numbers of a
- * group, which share scale and offset, and whether there are offsets. */
+ * group, which share scale and offset, whether there are offsets, and where the half is that scales all (or all
+ * scales); the half for the offsets is behind it. */
 #define BLOCK_TYPES(X)                                                                                                 \
-    X(Q8_0, q8_0, 32, 34, 32, false)                                                                                   \
-    X(Q4_0, q4_0, 32, 18, 32, false)                                                                                   \
-    X(Q4_1, q4_1, 32, 20, 32, true)                                                                                    \
-    X(Q5_0, q5_0, 32, 22, 32, false)                                                                                   \
-    X(Q5_1, q5_1, 32, 24, 32, true)                                                                                    \
-    X(Q2_K, q2_k, 256, 84, 16, true)                                                                                   \
-    X(Q3_K, q3_k, 256, 110, 16, false)                                                                                 \
-    X(Q4_K, q4_k, 256, 144, 32, true)                                                                                  \
-    X(Q5_K, q5_k, 256, 176, 32, true)                                                                                  \
-    X(Q6_K, q6_k, 256, 210, 16, false)                                                                                 \
-    X(IQ4_NL, iq4_nl, 32, 18, 32, false)                                                                               \
-    X(IQ4_XS, iq4_xs, 256, 136, 32, false)
+    X(Q8_0, q8_0, 32, 34, 32, false, 0)                                                                                \
+    X(Q4_0, q4_0, 32, 18, 32, false, 0)                                                                                \
+    X(Q4_1, q4_1, 32, 20, 32, true, 0)                                                                                 \
+    X(Q5_0, q5_0, 32, 22, 32, false, 0)                                                                                \
+    X(Q5_1, q5_1, 32, 24, 32, true, 0)                                                                                 \
+    X(Q2_K, q2_k, 256, 84, 16, true, 80)                                                                               \
+    X(Q3_K, q3_k, 256, 110, 16, false, 108)                                                                            \
+    X(Q4_K, q4_k, 256, 144, 32, true, 0)                                                                               \
+    X(Q5_K, q5_k, 256, 176, 32, true, 0)                                                                               \
+    X(Q6_K, q6_k, 256, 210, 16, false, 208)                                                                            \
+    X(IQ4_NL, iq4_nl, 32, 18, 32, false, 0)                                                                            \
+    X(IQ4_XS, iq4_xs, 256, 136, 32, false, 0)
 
 struct block_parts {
     int8_t numbers[BLOCK_MAX_ELEMENTS];

@@ -146,7 +146,7 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
         job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->fixed, matrix->cols);
     else
         for (size_t r = 0; r < n; r++)
-            values[r] = job->kernels->dot[matrix->type](weights + r * matrix->row_bytes, job->x, matrix->cols);
+            values[r] = job->kernels->dot(matrix->type, weights + r * matrix->row_bytes, job->x, matrix->cols);
     for (size_t r = 0; r < n; r++)
         y[r] = gemm_edge_apply(job->edge, y[r], values[r], first + r);
 }

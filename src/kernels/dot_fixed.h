@@ -57,14 +57,14 @@ INLINE __m256 all_f16(const unsigned char *p)
 }
 
 /* 16 bytes as 16-bit numbers: without and with their sign. */
-INLINE __m256i widen_u8(const unsigned char *p)
+INLINE __m256i widen_u8(const void *p)
 {
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 
-INLINE __m256i widen_i8(const unsigned char *p)
+INLINE __m256i widen_i8(const void *p)
 {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 
 INLINE float sum_of_8(__m256 v)
@@ -86,34 +86,66 @@ INLINE struct fixed_block load_block(const struct fixed *x, size_t i)
                                 _mm256_broadcast_ss(x->scales + i / 32)};
 }
 
-/* The integer products of one block with them. */
-INLINE __m256i block_q4_0(const unsigned char *block, const struct fixed_block *x)
+/* sum + 32 numbers of a block, as 16-bit integers, times as many of the vector. Groups of 16 have two scales. */
+INLINE __m256 add_group(__m256 sum, __m256i low, __m256i high, const struct fixed_block *x, const float *scales,
+                        size_t group)
 {
-    __m256i bytes =
-        widen_u8(block + 2); /* numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much */
-    __m256i sums = add_products(x->offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), x->low);
-    return add_products(sums, _mm256_srli_epi16(bytes, 4), x->high);
+    const __m256i zero = _mm256_setzero_si256();
+    if (group == 32) {
+        __m256i products = add_products(add_products(zero, low, x->low), high, x->high);
+        return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(_mm256_set1_ps(scales[0]), x->scale), sum);
+    }
+    __m256 first = _mm256_cvtepi32_ps(add_products(zero, low, x->low));
+    __m256 second = _mm256_cvtepi32_ps(add_products(zero, high, x->high));
+    __m256 products =
+        _mm256_fmadd_ps(second, _mm256_set1_ps(scales[1]), _mm256_mul_ps(first, _mm256_set1_ps(scales[0])));
+    return _mm256_fmadd_ps(products, x->scale, sum);
 }
 
-INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *x)
+/* sum + the offsets of 32 numbers times the numbers of the vector. */
+INLINE __m256 add_offsets(__m256 sum, const struct fixed_block *x, const float *offsets, size_t group)
 {
-    return add_products(add_products(_mm256_setzero_si256(), widen_i8(block + 2), x->low), widen_i8(block + 18),
-                        x->high);
+    if (group == 32) {
+        __m256 minus_eighth = _mm256_mul_ps(_mm256_set1_ps(offsets[0] * -0.125f), x->scale);
+        return _mm256_fmadd_ps(_mm256_cvtepi32_ps(x->offsets), minus_eighth, sum);
+    }
+    const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
+    __m256 first = _mm256_cvtepi32_ps(add_products(zero, one, x->low));
+    __m256 second = _mm256_cvtepi32_ps(add_products(zero, one, x->high));
+    __m256 total =
+        _mm256_fmadd_ps(second, _mm256_set1_ps(offsets[1]), _mm256_mul_ps(first, _mm256_set1_ps(offsets[0])));
+    return _mm256_fmadd_ps(total, x->scale, sum);
 }
+
+/* sum + one block of a row times the vector's numbers from i on. */
+#define DEFINE_ADD(TYPE, name, elements, bytes, group, has_offsets, ...)                                               \
+    INLINE __m256 add_##name(__m256 sum, const unsigned char *block, const struct fixed *x, size_t i)                  \
+    {                                                                                                                  \
+        struct block_parts parts;                                                                                      \
+        split_##name(&parts, block);                                                                                   \
+        for (size_t j = 0; j < (elements); j += 32) {                                                                  \
+            struct fixed_block numbers = load_block(x, i + j);                                                         \
+            const int8_t *here = parts.numbers + j;                                                                    \
+            sum = add_group(sum, widen_i8(here), widen_i8(here + 16), &numbers, parts.scales + j / (group), group);    \
+            if (has_offsets)                                                                                           \
+                sum = add_offsets(sum, &numbers, parts.offsets + j / (group), group);                                  \
+        }                                                                                                              \
+        return sum;                                                                                                    \
+    }
+BLOCK_TYPES(DEFINE_ADD)
 
 /* Numbers [i, end) of n_rows rows, which share the loads of the vector. While they are multiplied, as many rows behind
  * them are asked for, one after the other: a memory that is read straight on is the fastest. */
-#define DEFINE_DOT_FIXED(name, block_bytes, block_products)                                                            \
-    INLINE void name##_part(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
+#define DEFINE_DOT_FIXED(TYPE, name, elements, block_bytes, ...)                                                       \
+    INLINE void part_##name(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
                             const struct fixed *x, size_t i, size_t end)                                               \
     {                                                                                                                  \
         __m256 sums[FIXED_ROWS];                                                                                       \
         const unsigned char *next = block + n_rows * row_bytes;                                                        \
-        size_t n_bytes = (end - i) / 32 * (block_bytes), ahead = 0;                                                    \
+        size_t n_bytes = (end - i) / (elements) * (block_bytes), ahead = 0;                                            \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
             sums[r] = _mm256_setzero_ps();                                                                             \
-        for (; i < end; i += 32, block += (block_bytes)) {                                                             \
-            struct fixed_block numbers = load_block(x, i);                                                             \
+        for (; i < end; i += (elements), block += (block_bytes)) {                                                     \
             for (size_t line = 0; line < n_rows * (block_bytes); line += 64)                                           \
                 __builtin_prefetch(next + ahead + line);                                                               \
             ahead += n_rows * (block_bytes);                                                                           \
@@ -121,27 +153,23 @@ INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *
                 next += row_bytes;                                                                                     \
                 ahead = 0;                                                                                             \
             }                                                                                                          \
-            for (size_t r = 0; r < n_rows; r++) {                                                                      \
-                const unsigned char *here = block + r * row_bytes;                                                     \
-                __m256 products = _mm256_cvtepi32_ps(block_products(here, &numbers));                                  \
-                sums[r] = _mm256_fmadd_ps(products, _mm256_mul_ps(all_f16(here), numbers.scale), sums[r]);             \
-            }                                                                                                          \
+            for (size_t r = 0; r < n_rows; r++)                                                                        \
+                sums[r] = add_##name(sums[r], block + r * row_bytes, x, i);                                            \
         }                                                                                                              \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
             y[r] += sum_of_8(sums[r]);                                                                                 \
     }                                                                                                                  \
-    static void name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n)        \
+    static void dot_fixed_##name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x,      \
+                                 size_t n)                                                                             \
     {                                                                                                                  \
         memset(y, 0, n_rows * sizeof *y);                                                                              \
         for (size_t first = 0; first < n; first += FIXED_PART) {                                                       \
             size_t end = n - first < FIXED_PART ? n : first + FIXED_PART, r = 0;                                       \
-            const unsigned char *part = (const unsigned char *)w + first / 32 * (block_bytes);                         \
+            const unsigned char *part = (const unsigned char *)w + first / (elements) * (block_bytes);                 \
             for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS, part += FIXED_ROWS * row_bytes)                          \
-                name##_part(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
+                part_##name(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
             for (; r < n_rows; r++, part += row_bytes)                                                                 \
-                name##_part(y + r, part, row_bytes, 1, x, first, end);                                                 \
+                part_##name(y + r, part, row_bytes, 1, x, first, end);                                                 \
         }                                                                                                              \
     }
-
-DEFINE_DOT_FIXED(dot_fixed_q4_0, 18, block_q4_0)
-DEFINE_DOT_FIXED(dot_fixed_q8_0, 34, block_q8_0)
+BLOCK_TYPES(DEFINE_DOT_FIXED)
