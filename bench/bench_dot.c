@@ -2,7 +2,7 @@
  *
  *     bench_dot [TABLE]
  *
- * Lines are CSV: table, type, G weights/s and GB/s (of the stored bytes) out of the cache, and the same for 256 MB in
+ * Lines are CSV: table, type, G weights/s and GB/s (of the stored bytes) out of the cache, and the same for 64 MB in
  * memory; the best of some repeats. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "base/sys.h"
 #include "kernels/kernels.h"
 
-enum { COLS = 4096, REPEATS = 5, ROWS = 64 };
+enum { COLS = 4096, REPEATS = 20, ROWS = 64 };
 
 static void *buffer(size_t n_bytes)
 {
@@ -26,7 +26,7 @@ static void *buffer(size_t n_bytes)
     return p;
 }
 
-/* Seconds for n_rows rows, 64 at a time, over and over until about 64 MB are read. */
+/* Seconds for n_rows rows, 64 at a time, n_times over. */
 static double seconds(const struct kernels *kernels, quire_dtype type, const unsigned char *w, size_t n_rows,
                       const float *x, const struct fixed *fixed, size_t n_times)
 {
@@ -56,7 +56,7 @@ static void run(const struct kernels *kernels, quire_dtype type, const unsigned 
                 const struct fixed *fixed)
 {
     size_t row_bytes = COLS / quire_dtype_block_elements(type) * quire_dtype_block_bytes(type);
-    size_t n_rows = w_bytes / row_bytes / ROWS * ROWS, n_times = (64u << 20) / (ROWS * row_bytes);
+    size_t n_rows = w_bytes / row_bytes / ROWS * ROWS, n_times = (8u << 20) / (ROWS * row_bytes);
     double cached = seconds(kernels, type, w, ROWS, x, fixed, n_times) / (double)(n_times * ROWS);
     double memory = seconds(kernels, type, w, n_rows, x, fixed, 1) / (double)n_rows;
     printf("%s,%s,%.2f,%.2f,%.2f,%.2f\n", kernels->name, quire_dtype_name(type), 1e-9 * COLS / cached,
@@ -65,11 +65,12 @@ static void run(const struct kernels *kernels, quire_dtype type, const unsigned 
 
 int main(int argc, char **argv)
 {
-    enum { W_BYTES = 256 << 20 };
+    enum { W_BYTES = 64 << 20 };
     unsigned char *w = buffer(W_BYTES);
     float *x = buffer(COLS * sizeof *x);
     struct fixed fixed = {buffer(COLS * sizeof *fixed.numbers), buffer(COLS / 4 * sizeof *fixed.offsets),
-                          buffer(COLS / FIXED_BLOCK * sizeof *fixed.scales)};
+                          buffer(COLS / FIXED_BLOCK * sizeof *fixed.scales),
+                          buffer(COLS / FIXED_BLOCK * sizeof *fixed.totals)};
     const struct kernels *kernels;
     int runs;
     printf("table,type,cache_gweights,cache_gb,memory_gweights,memory_gb\n");
@@ -85,5 +86,6 @@ int main(int argc, char **argv)
     free(fixed.numbers);
     free(fixed.offsets);
     free(fixed.scales);
+    free(fixed.totals);
     return 0;
 }

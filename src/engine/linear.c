@@ -113,7 +113,7 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 size_t linear_fixed_bytes(size_t cols)
 {
     size_t n = size_round_up(cols, FIXED_BLOCK);
-    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + n / FIXED_BLOCK * sizeof(float);
+    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + 2 * (n / FIXED_BLOCK) * sizeof(float);
 }
 
 /* The parts of such a buffer. */
@@ -121,7 +121,8 @@ static struct fixed cut_fixed(void *memory, size_t cols)
 {
     struct fixed fixed = {.offsets = memory};
     fixed.scales = (float *)(void *)(fixed.offsets + cols / 4);
-    fixed.numbers = (int16_t *)(void *)(fixed.scales + cols / FIXED_BLOCK);
+    fixed.totals = fixed.scales + cols / FIXED_BLOCK;
+    fixed.numbers = (int16_t *)(void *)(fixed.totals + cols / FIXED_BLOCK);
     return fixed;
 }
 

@@ -53,6 +53,7 @@ struct fixed {
     int32_t *offsets; /* [n / 4]: of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
                          nibbles that stand for n - 8 give too much */
     float *scales;    /* [n / FIXED_BLOCK] */
+    float *totals;    /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale */
 };
 
 struct kernels {

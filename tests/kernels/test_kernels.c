@@ -69,10 +69,10 @@ static void check_dot_fixed(const struct kernels *k, const struct kernels *ref, 
 static void check_fixed(const struct kernels *k, const struct kernels *ref)
 {
     static unsigned char stored[1024];
-    static float x[FIXED_N], scales[FIXED_N / FIXED_BLOCK], got;
+    static float x[FIXED_N], scales[FIXED_N / FIXED_BLOCK], totals[FIXED_N / FIXED_BLOCK], got;
     static int16_t numbers[FIXED_N + 1];
     static int32_t offsets[FIXED_N / 4];
-    const struct fixed fixed = {numbers, offsets, scales};
+    const struct fixed fixed = {numbers, offsets, scales, totals};
     uint64_t seed = 8;
     if (!k->to_fixed)
         return;
@@ -83,9 +83,13 @@ static void check_fixed(const struct kernels *k, const struct kernels *ref)
         numbers[n] = 12345;
         k->to_fixed(&fixed, x, n);
         CHECK_EQ_INT(numbers[n], 12345);
-        for (size_t i = 0; i < n; i++) {
-            double scale = (double)scales[i / FIXED_BLOCK];
-            CHECK_NEAR(numbers[i] * scale, (double)x[i], scale * 0.51);
+        for (size_t i = 0; i < n; i += FIXED_BLOCK) {
+            double scale = (double)scales[i / FIXED_BLOCK], total = 0;
+            for (size_t j = i; j < i + FIXED_BLOCK; j++) {
+                CHECK_NEAR(numbers[j] * scale, (double)x[j], scale * 0.51);
+                total += numbers[j] * scale;
+            }
+            CHECK_NEAR((double)totals[i / FIXED_BLOCK], total, fabs(total) * 2e-7);
         }
         for (int type = 0; type < QUIRE_DTYPE_COUNT; type++)
             if (k->dot_fixed[type])
