@@ -8,35 +8,11 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "element.h"
 #include "json.h"
 #include "printable.h"
 
 #define MAX_HEADER_BYTES 100000000u
-
-static const struct element {
-    const char *name;
-    unsigned n_bytes;
-    bool is_number;
-    quire_dtype type;
-} elements[] = {
-    {"F32", 4, true, QUIRE_DTYPE_F32},
-    {"F16", 2, true, QUIRE_DTYPE_F16},
-    {"BF16", 2, true, QUIRE_DTYPE_BF16},
-    {"F64", 8, false, 0},
-    {"I64", 8, false, 0},
-    {"U64", 8, false, 0},
-    {"I32", 4, false, 0},
-    {"U32", 4, false, 0},
-    {"I16", 2, false, 0},
-    {"U16", 2, false, 0},
-    {"I8", 1, false, 0},
-    {"U8", 1, false, 0},
-    {"BOOL", 1, false, 0},
-    {"F8_E5M2", 1, false, 0},
-    {"F8_E4M3", 1, false, 0},
-    {"F8_E8M0", 1, false, 0},
-    {"C64", 8, false, 0},
-};
 
 struct parser {
     const char *path;
@@ -62,14 +38,6 @@ static bool size_from(size_t *out, const json_t *value)
         return false;
     *out = (size_t)json_integer_value(value);
     return true;
-}
-
-static const struct element *element_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++)
-        if (strcmp(elements[i].name, name) == 0)
-            return &elements[i];
-    return NULL;
 }
 
 /* Reads dtype and shape; *n_bytes is what they need. */

@@ -18,10 +18,11 @@ struct model_source {
     bool is_gguf;
     struct tensors tensors;    /* sorted */
     struct gguf *gguf;         /* GGUF only */
-    struct mapped_file *files; /* safetensors only; each is a shard */
+    const char *format_name;   /* of a folder's weights: "safetensors", "pytorch" */
+    struct mapped_file *files; /* of a folder; each is a shard */
     size_t n_files;
-    char *config_path;         /* safetensors only */
-    char *tokenizer_json_path; /* safetensors only; the file may not exist */
+    char *config_path;         /* of a folder */
+    char *tokenizer_json_path; /* of a folder; the file may not exist */
     float *vectors;            /* what the pointers of the model and its layers point into */
 };
 

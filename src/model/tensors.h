@@ -21,6 +21,7 @@ struct tensor {
     uint64_t dims[TENSOR_MAX_DIMS]; /* outermost first, as torch counts: a matrix is {rows, cols} */
     const void *data;
     size_t n_bytes;
+    const char *obstacle; /* NULL, or why the data cannot be used ("is ..."; static storage): then it has no bytes */
 };
 
 struct tensors {

@@ -170,6 +170,9 @@ static quire_status check_tensor(const struct binder *b, const struct row *row, 
         return quire_fail(b->err, QUIRE_ERR_FORMAT,
                           "'%s': tensor '%s' has shape %s, expected %s from the model's configuration", tensor->path,
                           tensor->name, shape_text(tensor->n_dims, tensor->dims).text, shape_text(n_dims, dims).text);
+    if (tensor->obstacle)
+        return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' %s", tensor->path, tensor->name,
+                          tensor->obstacle);
     bool is_block = tensor->is_number && quire_dtype_block_elements(tensor->type) > 1;
     if (!tensor->is_number || (row->rows == ONE && is_block))
         return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' is of type %s, this build computes %s",
