@@ -1,8 +1,9 @@
 /* A model: configuration, weights (memory-mapped) and where its tokenizer lies.
  *
- * Models come as people have them: a HuggingFace folder (config.json, model.safetensors or
- * pytorch_model.bin or shards of either with an index, tokenizer.json) or a GGUF file of architecture "mpt". Files are mapped, not read: opening is quick, and weights enter
- * memory when they are used. A model is immutable and may be shared between threads and engines; it must outlive them.
+ * Models come as people have them: a HuggingFace folder (config.json; model.safetensors, pytorch_model.bin or shards
+ * of either with an index; tokenizer.json) or a GGUF file of architecture "mpt". Files are mapped, not read: opening is
+ * quick, and weights enter memory when they are used. A model is immutable and may be shared between threads and
+ * engines; it must outlive them.
  */
 #ifndef QUIRE_MODEL_H
 #define QUIRE_MODEL_H
