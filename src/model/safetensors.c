@@ -182,8 +182,10 @@ quire_status safetensors_add(struct tensors *tensors, const unsigned char *data,
     if (header_bytes == 0 || data[8] != '{')
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a safetensors file: its header does not begin with '{'",
                           path);
-    json_t *root;
-    quire_status status = json_object_parse(&root, (const char *)data + 8, (size_t)header_bytes, path, err);
+    json_t *root = NULL;
+    quire_status status = json_check_counts((const char *)data + 8, (size_t)header_bytes, path, err);
+    if (status == QUIRE_OK)
+        status = json_object_parse(&root, (const char *)data + 8, (size_t)header_bytes, path, err);
     if (status != QUIRE_OK)
         return status;
     struct parser parser = {path, n - 8 - (size_t)header_bytes, data + 8 + header_bytes, err};

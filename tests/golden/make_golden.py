@@ -251,10 +251,11 @@ def make_first_generation(name, config, seed, write):
     attention = config["attn_config"]
     folder = start(name)
     flat = {key: value for key, value in config.items() if key not in ("attn_config", "expansion_ratio")}
-    write_config(folder, flat, architectures=["MosaicGPT"], model_type="mosaic_gpt", mlp_ratio=config["expansion_ratio"],
-                 hidden_size=config["d_model"], attn_clip_qkv=attention.get("clip_qkv"), attn_qk_ln=attention["qk_ln"],
-                 attn_impl="torch", attn_pdrop=0, attn_uses_sequence_id=False, alibi=True, alibi_bias_max=8,
-                 prefix_lm=False, softmax_scale=None, low_precision_layernorm=True, param_init_fn="kaiming_normal_")
+    write_config(folder, flat, architectures=["MosaicGPT"], model_type="mosaic_gpt",
+                 mlp_ratio=config["expansion_ratio"], hidden_size=config["d_model"],
+                 attn_clip_qkv=attention.get("clip_qkv"), attn_qk_ln=attention["qk_ln"], attn_impl="torch",
+                 attn_pdrop=0, attn_uses_sequence_id=False, alibi=True, alibi_bias_max=8, prefix_lm=False,
+                 softmax_scale=None, low_precision_layernorm=True, param_init_fn="kaiming_normal_")
 
     def old_name(name):
         for new, old in ((".norm_", ".ln_"), (".ffn.up_proj.", ".mlp.mlp_up."), (".ffn.down_proj.", ".mlp.mlp_down.")):
@@ -281,7 +282,8 @@ def write_bin(folder, tensors, dtype):
 @case("random-mpt-1b")
 def make_mpt_1b():
     """As mpt-1b-redpajama-200b: 16 heads, query and key norms, float32 in PyTorch's format."""
-    config = {**SMALL, "d_model": 32, "n_heads": 16, "expansion_ratio": 4, "attn_config": {"alibi": True, "qk_ln": True}}
+    config = {**SMALL, "d_model": 32, "n_heads": 16, "expansion_ratio": 4,
+              "attn_config": {"alibi": True, "qk_ln": True}}
     make_first_generation("random-mpt-1b", config, 61, write_bin)
 
 
@@ -290,8 +292,9 @@ def make_replit():
     """As replit-code-v1_5-3b: 24 heads, 3 to a key, bfloat16 in PyTorch's format."""
     config = {**SMALL, "d_model": 48, "n_heads": 24, "n_layers": 1, "expansion_ratio": 4, "max_seq_len": 4096,
               "fc_type": "torch", "ffn_config": {"ffn_type": "mptmlp", "fc_type": "torch"},
-              "attn_config": {"alibi": True, "alibi_bias_max": 8, "attn_type": "grouped_query_attention", "kv_n_heads": 8,
-                              "clip_qkv": None, "qk_ln": False, "softmax_scale": None, "prefix_lm": False}}
+              "attn_config": {"alibi": True, "alibi_bias_max": 8, "attn_type": "grouped_query_attention",
+                              "kv_n_heads": 8, "clip_qkv": None, "qk_ln": False, "softmax_scale": None,
+                              "prefix_lm": False}}
     folder = start("random-replit-1.5")
     write_config(folder, config)
     write_answers(folder, config, write_bin(folder, random_weights(config, 62), "BF16"), random_ids(config, 62))
