@@ -263,6 +263,13 @@ static quire_status for_each_row(struct binder *b, quire_status (*visit)(struct 
 static quire_status allocate(struct binder *b)
 {
     struct quire_model *model = b->model;
+    /* A PyTorch file may name one storage any number of times. Vectors of 16 bits take twice their bytes here. */
+    if (b->n_floats / 2 > source_n_bytes(model->source) / sizeof(float))
+        return quire_fail(
+            b->err, QUIRE_ERR_UNSUPPORTED,
+            "'%s': its norms and biases have %zu numbers, more than its files of %zu bytes can hold; they "
+            "share their storage",
+            b->path, b->n_floats, source_n_bytes(model->source));
     model->layers = mem_calloc(model->config.n_layers, sizeof *model->layers, "the layers of a model", b->err);
     model->source->vectors = mem_calloc(b->n_floats, sizeof(float), "the norms and biases of a model", b->err);
     b->next_vector = model->source->vectors;

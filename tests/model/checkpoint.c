@@ -52,7 +52,8 @@ void checkpoint_add(struct checkpoint *c, uint64_t rows, uint64_t cols, const ch
                                                rows ? 2u : 1u,
                                                {rows ? rows : cols, cols},
                                                data,
-                                               n * n_element};
+                                               n * n_element,
+                                               0};
 }
 
 const struct torch_tensor *checkpoint_find(const struct checkpoint *c, const char *name)

@@ -391,9 +391,39 @@ static void asks_for_contiguous_tensors(void)
     folder_remove(folder);
 }
 
+/* 64 layers whose biases are all one storage of 4,096 numbers: in memory they would be many. */
+static void does_not_multiply_shared_storages(void)
+{
+    quire_error err = {0};
+    quire_model *model;
+    static const char config[] = "{\"model_type\":\"mpt\",\"d_model\":1,\"n_heads\":1,\"n_layers\":64,\"vocab_size\":1,"
+                                 "\"expansion_ratio\":4096,\"attn_config\":{\"alibi\":true}}";
+    const struct member m = {
+        .want = {.d_model = 1, .n_heads = 1, .kv_n_heads = 1, .n_layers = 64, .d_ff = 4096, .vocab_size = 1}};
+    struct checkpoint c = make(&m);
+    size_t largest = 0;
+    for (size_t i = 1; i < c.n; i++)
+        if (c.tensors[i].n_bytes > c.tensors[largest].n_bytes)
+            largest = i;
+    char *folder = folder_make();
+    file_write(folder, "config.json", config, sizeof config - 1);
+    checkpoint_write_bin(&c, folder);
+    REQUIRE_OK(quire_model_open(&model, folder, &err)); /* each its own: as large as it says */
+    quire_model_close(model);
+    for (size_t i = largest + 1; i < c.n; i++)
+        c.tensors[i].shares = largest + 1;
+    checkpoint_write_bin(&c, folder);
+    CHECK_EQ_INT(quire_model_open(&model, folder, &err), QUIRE_ERR_UNSUPPORTED);
+    CHECK_MESSAGE(err, "more than its files of");
+    CHECK_MESSAGE(err, "they share their storage");
+    checkpoint_release(&c);
+    folder_remove(folder);
+}
+
 static const struct test tests[] = {
     {"reads_each_member", reads_each_member},
     {"names_what_an_early_chat_model_asks_for", names_what_an_early_chat_model_asks_for},
     {"asks_for_contiguous_tensors", asks_for_contiguous_tensors},
+    {"does_not_multiply_shared_storages", does_not_multiply_shared_storages},
 };
 TEST_MAIN(tests)

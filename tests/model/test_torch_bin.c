@@ -280,6 +280,30 @@ static void refuses_incomplete_archives(void)
     check_refused("PK\3\4", 4, QUIRE_ERR_FORMAT, "cut short");
 }
 
+/* One tensor under more names than any model has. */
+static void has_a_bound_on_tensors(void)
+{
+    static const int64_t dims[] = {6, -1, -1}, strides[] = {1, 0, 0};
+    struct bytes whole = with_tensor(6, 0, dims, strides), pickle = {0};
+    const unsigned char *begin = memmem(whole.data, whole.n, "\x80\2}", 3);
+    const unsigned char *after = memmem(whole.data, whole.n, "tRs.", 4);
+    const struct torch_tensor storage = {.data = numbers, .n_bytes = sizeof numbers};
+    bytes_add(&pickle, begin, (size_t)(after + 2 - begin));
+    bytes_add(&pickle, "q\0s", 3);
+    for (unsigned i = 0; i < TENSORS_MAX; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%08x", i);
+        bytes_add(&pickle, "X\10\0\0\0", 5);
+        bytes_add(&pickle, name, 8);
+        bytes_add(&pickle, "h\0s", 3);
+    }
+    bytes_add(&pickle, ".", 1);
+    struct bytes file = torch_archive(pickle, &storage, 1);
+    check_refused(file.data, file.n, QUIRE_ERR_UNSUPPORTED, "brings more than 262144 tensors");
+    bytes_release(&file);
+    bytes_release(&whole);
+}
+
 static void survives_damage(void)
 {
     uint64_t random = 20230505;
@@ -309,6 +333,7 @@ static const struct test tests[] = {
     {"refuses_what_torch_writes_for_others", refuses_what_torch_writes_for_others},
     {"checks_every_extent", checks_every_extent},
     {"refuses_incomplete_archives", refuses_incomplete_archives},
+    {"has_a_bound_on_tensors", has_a_bound_on_tensors},
     {"survives_damage", survives_damage},
 };
 TEST_MAIN(tests)

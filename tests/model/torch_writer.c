@@ -116,7 +116,7 @@ struct bytes torch_pickle(const struct torch_tensor *tensors, size_t n)
     add_line(&pickle, "OrderedDict");
     bytes_add(&pickle, "q\0)R(", 5);
     for (size_t i = 0; i < n; i++)
-        add_tensor(&pickle, &tensors[i], i);
+        add_tensor(&pickle, &tensors[i], tensors[i].shares ? tensors[i].shares - 1 : i);
     bytes_add(&pickle, "u.", 2);
     return pickle;
 }
@@ -129,7 +129,8 @@ struct bytes torch_archive(struct bytes pickle, const struct torch_tensor *tenso
     for (size_t i = 0; i < n; i++) {
         char name[64];
         snprintf(name, sizeof name, "archive/data/%zu", i);
-        zip_add(&zip, name, tensors[i].data, tensors[i].n_bytes);
+        if (!tensors[i].shares)
+            zip_add(&zip, name, tensors[i].data, tensors[i].n_bytes);
     }
     zip_add(&zip, "archive/version", "3\n", 2);
     bytes_release(&pickle);

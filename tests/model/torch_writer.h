@@ -14,7 +14,7 @@ void zip_add(struct zip_writer *zip, const char *name, const void *data, size_t 
 /* The directory and the end records, the 64-bit ones too. The file is the caller's. */
 struct bytes zip_finish(struct zip_writer *zip);
 
-/* One tensor in a storage of its own. */
+/* One tensor in a storage of its own, or in another's. */
 struct torch_tensor {
     const char *name;
     const char *storage; /* "BFloat16Storage" */
@@ -22,6 +22,7 @@ struct torch_tensor {
     uint64_t dims[4];
     const void *data;
     size_t n_bytes;
+    size_t shares; /* 1 + the index of the tensor in whose storage it lies; 0: its own */
 };
 
 /* The pickle of an ordered dictionary of the tensors: storages "0", "1", ... */
