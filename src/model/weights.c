@@ -263,8 +263,8 @@ static quire_status for_each_row(struct binder *b, quire_status (*visit)(struct 
 static quire_status allocate(struct binder *b)
 {
     struct quire_model *model = b->model;
-    /* A PyTorch file may name one storage any number of times. Vectors of 16 bits take twice their bytes here. */
-    if (b->n_floats / 2 > source_n_bytes(model->source) / sizeof(float))
+    /* A PyTorch file may name one storage any number of times. Sound vectors are far smaller than the matrices. */
+    if (b->n_floats > source_n_bytes(model->source) / sizeof(float))
         return quire_fail(
             b->err, QUIRE_ERR_UNSUPPORTED,
             "'%s': its norms and biases have %zu numbers, more than its files of %zu bytes can hold; they "

@@ -327,6 +327,50 @@ static void survives_damage(void)
     bytes_release(&file);
 }
 
+/* The linker sends allocations here (--wrap); the one that counts down to 0 fails. */
+static int allocations_left;
+
+static bool is_out_of_memory(void)
+{
+    return allocations_left > 0 && --allocations_left == 0;
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return is_out_of_memory() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    return is_out_of_memory() ? NULL : __real_realloc(p, size);
+}
+
+/* Each allocation in turn; nothing leaks (the address sanitizer sees it) and nothing is half done. */
+static void memory_fails(void)
+{
+    struct bytes file = golden("2.15", "many");
+    bool has_failed = true;
+    int n = 0;
+    while (has_failed) {
+        quire_error err = {0};
+        struct tensors tensors = {0};
+        allocations_left = ++n;
+        quire_status status = torch_bin_add(&tensors, file.data, file.n, "f", &err);
+        has_failed = allocations_left == 0;
+        allocations_left = 0;
+        CHECK_EQ_INT(status, has_failed ? QUIRE_ERR_NO_MEMORY : QUIRE_OK);
+        CHECK((err.message[0] != '\0') == has_failed);
+        tensors_release(&tensors);
+    }
+    CHECK(n > 50);
+    bytes_release(&file);
+}
+
 static const struct test tests[] = {
     {"reads_what_torch_writes", reads_what_torch_writes},
     {"describes_what_it_cannot_use", describes_what_it_cannot_use},
@@ -335,5 +379,6 @@ static const struct test tests[] = {
     {"refuses_incomplete_archives", refuses_incomplete_archives},
     {"has_a_bound_on_tensors", has_a_bound_on_tensors},
     {"survives_damage", survives_damage},
+    {"memory_fails", memory_fails},
 };
 TEST_MAIN(tests)
