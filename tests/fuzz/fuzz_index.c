@@ -60,8 +60,12 @@ static void write_shard(unsigned shard)
             continue;
         uint64_t cols = shapes[i].n_dims == 2 ? shapes[i].dims[1] : 1;
         size_t n_bytes = (size_t)(shapes[i].dims[0] * cols) * sizeof(float);
-        tensors[n++] = (struct torch_tensor){
-            shapes[i].name, "FloatStorage", shapes[i].n_dims, {shapes[i].dims[0], shapes[i].dims[1]}, numbers, n_bytes};
+        tensors[n++] = (struct torch_tensor){.name = shapes[i].name,
+                                             .storage = "FloatStorage",
+                                             .n_dims = shapes[i].n_dims,
+                                             .dims = {shapes[i].dims[0], shapes[i].dims[1]},
+                                             .data = numbers,
+                                             .n_bytes = n_bytes};
         int n_text =
             snprintf(text, sizeof text, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%d%s],\"data_offsets\":[%zu,%zu]}",
                      at ? ',' : '{', shapes[i].name, (int)shapes[i].dims[0], cols == 4 ? ",4" : "", at, at + n_bytes);
