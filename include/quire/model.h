@@ -1,8 +1,9 @@
 /* A model: configuration, weights (memory-mapped) and where its tokenizer lies.
  *
- * Models come as people have them: a HuggingFace folder (config.json, model.safetensors or shards with an index,
- * tokenizer.json) or a GGUF file of architecture "mpt". Files are mapped, not read: opening is quick, and weights enter
- * memory when they are used. A model is immutable and may be shared between threads and engines; it must outlive them.
+ * Models come as people have them: a HuggingFace folder (config.json; model.safetensors, pytorch_model.bin or shards
+ * of either with an index; tokenizer.json) or a GGUF file of architecture "mpt". Files are mapped, not read: opening is
+ * quick, and weights enter memory when they are used. A model is immutable and may be shared between threads and
+ * engines; it must outlive them.
  */
 #ifndef QUIRE_MODEL_H
 #define QUIRE_MODEL_H
@@ -71,7 +72,7 @@ QUIRE_API void quire_model_close(quire_model *model);
 QUIRE_API const quire_config *quire_model_config(const quire_model *model);
 QUIRE_API const char *quire_model_path(const quire_model *model);
 QUIRE_API const char *quire_model_name(const quire_model *model);        /* the files', or else the folder's name */
-QUIRE_API const char *quire_model_format_name(const quire_model *model); /* "gguf v3", "huggingface safetensors" */
+QUIRE_API const char *quire_model_format_name(const quire_model *model); /* "gguf v3", "huggingface pytorch" */
 
 QUIRE_API uint64_t quire_model_n_parameters(const quire_model *model);
 QUIRE_API uint32_t quire_model_n_tensors(const quire_model *model);

@@ -13,12 +13,14 @@
 #include "ggml_type.h"
 #include "gguf_file.h"
 #include "printable.h"
+#include "tensors.h"
 
 /* The fewest bytes that a pair (empty key, one-byte value) and a tensor (empty name, one dimension) take in a file:
  * counts that the rest of the file could not hold are refused before memory is asked for. */
 #define LEAST_PAIR_BYTES   (8 + 4 + 1)
 #define LEAST_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)
 #define MAX_TENSOR_NAME    256
+#define MAX_PAIRS          (1u << 16)
 
 struct parser {
     struct gguf *gguf;
@@ -80,6 +82,11 @@ static quire_status read_header(struct parser *parser)
                           "'%s' claims %llu key-value pairs and %llu tensors, more than its %zu bytes can hold",
                           gguf->path, (unsigned long long)gguf->n_pairs, (unsigned long long)gguf->n_tensors,
                           parser->cursor.n_bytes);
+    if (gguf->n_pairs > MAX_PAIRS || gguf->n_tensors > TENSORS_MAX)
+        return quire_fail(parser->err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s' has %llu key-value pairs and %llu tensors, expected at most %u and %u", gguf->path,
+                          (unsigned long long)gguf->n_pairs, (unsigned long long)gguf->n_tensors, MAX_PAIRS,
+                          TENSORS_MAX);
     return QUIRE_OK;
 }
 

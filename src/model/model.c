@@ -61,7 +61,8 @@ static quire_status refuse_file(const char *path, const struct look *look, quire
     } kinds[] = {
         {"lmgg", "a model in the ggml format that came before GGUF; convert the checkpoint again"},
         {"tjgg", "a model in the ggjt format that came before GGUF; convert the checkpoint again"},
-        {"PK\003\004", "a zip archive, as PyTorch saves weights; this version reads safetensors and GGUF"},
+        {"PK\003\004", "one file of a model, if PyTorch saved it; name the folder that holds it and config.json"},
+        {"\x80\002\x8A\n", "a file from before PyTorch 1.6; load it with a newer PyTorch and save it again"},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (look->n_magic >= 4 && memcmp(look->magic, kinds[i].magic, 4) == 0)
@@ -121,7 +122,8 @@ static quire_status open_folder(struct quire_model *model, quire_error *err)
         model->name = name && *name ? mem_strdup(printable(name, strlen(name)).text, err) : base_name(model->path, err);
     if (status == QUIRE_OK)
         model->prompt_format = prompt_guess(model->source, model->path, model->name ? model->name : "", format);
-    snprintf(model->format_name, sizeof model->format_name, "huggingface safetensors");
+    if (status == QUIRE_OK)
+        snprintf(model->format_name, sizeof model->format_name, "huggingface %s", model->source->format_name);
     json_decref(config);
     return status;
 }

@@ -8,35 +8,11 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "element.h"
 #include "json.h"
 #include "printable.h"
 
 #define MAX_HEADER_BYTES 100000000u
-
-static const struct element {
-    const char *name;
-    unsigned n_bytes;
-    bool is_number;
-    quire_dtype type;
-} elements[] = {
-    {"F32", 4, true, QUIRE_DTYPE_F32},
-    {"F16", 2, true, QUIRE_DTYPE_F16},
-    {"BF16", 2, true, QUIRE_DTYPE_BF16},
-    {"F64", 8, false, 0},
-    {"I64", 8, false, 0},
-    {"U64", 8, false, 0},
-    {"I32", 4, false, 0},
-    {"U32", 4, false, 0},
-    {"I16", 2, false, 0},
-    {"U16", 2, false, 0},
-    {"I8", 1, false, 0},
-    {"U8", 1, false, 0},
-    {"BOOL", 1, false, 0},
-    {"F8_E5M2", 1, false, 0},
-    {"F8_E4M3", 1, false, 0},
-    {"F8_E8M0", 1, false, 0},
-    {"C64", 8, false, 0},
-};
 
 struct parser {
     const char *path;
@@ -62,14 +38,6 @@ static bool size_from(size_t *out, const json_t *value)
         return false;
     *out = (size_t)json_integer_value(value);
     return true;
-}
-
-static const struct element *element_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++)
-        if (strcmp(elements[i].name, name) == 0)
-            return &elements[i];
-    return NULL;
 }
 
 /* Reads dtype and shape; *n_bytes is what they need. */
@@ -216,13 +184,14 @@ static quire_status read_header(json_t **root, size_t *n_header, const unsigned 
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a safetensors file: its header does not begin with '{'",
                           path);
     *n_header = 8 + (size_t)header_bytes;
-    return json_object_parse(root, (const char *)data + 8, (size_t)header_bytes, path, err);
+    quire_status status = json_check_counts((const char *)data + 8, (size_t)header_bytes, path, err);
+    return status == QUIRE_OK ? json_object_parse(root, (const char *)data + 8, (size_t)header_bytes, path, err) : status;
 }
 
 quire_status safetensors_add(struct tensors *tensors, const unsigned char *data, size_t n, const char *path,
                              quire_error *err)
 {
-    json_t *root;
+    json_t *root = NULL;
     size_t n_header = 0;
     quire_status status = read_header(&root, &n_header, data, n, path, err);
     if (status != QUIRE_OK)
@@ -236,7 +205,7 @@ quire_status safetensors_add(struct tensors *tensors, const unsigned char *data,
 quire_status safetensors_metadata(char **out, const unsigned char *data, size_t n, const char *path, const char *key,
                                   quire_error *err)
 {
-    json_t *root;
+    json_t *root = NULL;
     size_t n_header = 0;
     quire_status status = read_header(&root, &n_header, data, n, path, err);
     if (status != QUIRE_OK)

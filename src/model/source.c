@@ -66,6 +66,14 @@ void source_read_ahead(const struct model_source *source, bool is_on)
         advise(&source->files[i].map, advice);
 }
 
+size_t source_n_bytes(const struct model_source *source)
+{
+    size_t n_bytes = source->gguf ? source->gguf->map.n_bytes : 0;
+    for (size_t i = 0; i < source->n_files; i++)
+        n_bytes += source->files[i].map.n_bytes;
+    return n_bytes;
+}
+
 quire_status source_check(const struct model_source *source, quire_error *err)
 {
     quire_status status = QUIRE_OK;

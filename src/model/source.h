@@ -18,10 +18,11 @@ struct model_source {
     bool is_gguf;
     struct tensors tensors;    /* sorted */
     struct gguf *gguf;         /* GGUF only */
-    struct mapped_file *files; /* safetensors only; each is a shard */
+    const char *format_name;   /* of a folder's weights: "safetensors", "pytorch" */
+    struct mapped_file *files; /* of a folder; each is a shard */
     size_t n_files;
-    char *config_path;         /* safetensors only */
-    char *tokenizer_json_path; /* safetensors only; the file may not exist */
+    char *config_path;         /* of a folder */
+    char *tokenizer_json_path; /* of a folder; the file may not exist */
     float *vectors;            /* what the pointers of the model and its layers point into */
 };
 
@@ -35,6 +36,9 @@ quire_status source_open_weights(struct model_source *source, const char *path, 
 /* Whether touching a page of the files brings in those behind it. Off while a model is opened: only vectors and samples
  * are touched then, and 8 MB of read-ahead for each made opening a 13 GB checkpoint take 56 s instead of 0.03. */
 void source_read_ahead(const struct model_source *source, bool is_on);
+
+/* Bytes of all files. */
+size_t source_n_bytes(const struct model_source *source);
 
 /* Errors: IO, naming file and offset, where a page of a mapped file could not be read at any time. */
 quire_status source_check(const struct model_source *source, quire_error *err);

@@ -1,5 +1,4 @@
-/* A HuggingFace folder: config.json, and weights in model.safetensors or in shards that model.safetensors.index.json
- * names. */
+/* A HuggingFace folder: config.json, and weights in one file or in shards that an index names. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,17 @@
 #include "printable.h"
 #include "safetensors.h"
 #include "source.h"
+#include "torch_bin.h"
+
+/* In the order in which transformers looks for them. */
+static const struct weights_format {
+    const char *name, *single, *index;
+    quire_status (*add)(struct tensors *tensors, const unsigned char *data, size_t n, const char *path,
+                        quire_error *err);
+} formats[] = {
+    {"safetensors", "model.safetensors", "model.safetensors.index.json", safetensors_add},
+    {"pytorch", "pytorch_model.bin", "pytorch_model.bin.index.json", torch_bin_add},
+};
 
 /* Without memory that could be missing: that would look like a file that is. */
 static bool has_file(const char *folder, const char *name)
@@ -20,7 +30,8 @@ static bool has_file(const char *folder, const char *name)
 }
 
 /* Maps a file of the folder and adds its tensors. source->files has room for it. */
-static quire_status open_file(struct model_source *source, const char *folder, const char *name, quire_error *err)
+static quire_status open_file(struct model_source *source, const struct weights_format *format, const char *folder,
+                              const char *name, quire_error *err)
 {
     struct mapped_file *file = &source->files[source->n_files];
     file->path = path_join(folder, name, err);
@@ -30,7 +41,7 @@ static quire_status open_file(struct model_source *source, const char *folder, c
     quire_status status = sys_map_file(&file->map, file->path, err);
     if (status != QUIRE_OK)
         return status;
-    return safetensors_add(&source->tensors, file->map.data, file->map.n_bytes, file->path, err);
+    return format->add(&source->tensors, file->map.data, file->map.n_bytes, file->path, err);
 }
 
 static quire_status check_shard_name(const char *index_path, const json_t *value, quire_error *err)
@@ -51,8 +62,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static quire_status open_shards(struct model_source *source, const char *folder, const char *index_path,
-                                json_t *weight_map, quire_error *err)
+static quire_status open_shards(struct model_source *source, const struct weights_format *format, const char *folder,
+                                const char *index_path, json_t *weight_map, quire_error *err)
 {
     size_t n = json_object_size(weight_map), n_names = 0;
     const char **names = mem_calloc(n, sizeof *names, "the names of shards", err);
@@ -72,7 +83,7 @@ static quire_status open_shards(struct model_source *source, const char *folder,
         qsort(names, n_names, sizeof *names, compare_names);
     for (size_t i = 0; status == QUIRE_OK && i < n_names; i++)
         if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
-            status = open_file(source, folder, names[i], err);
+            status = open_file(source, format, folder, names[i], err);
     free(names);
     return status;
 }
@@ -94,16 +105,17 @@ static quire_status check_index(const struct model_source *source, const char *i
     return QUIRE_OK;
 }
 
-static quire_status open_index(struct model_source *source, const char *folder, quire_error *err)
+static quire_status open_index(struct model_source *source, const struct weights_format *format, const char *folder,
+                               quire_error *err)
 {
     json_t *root = NULL;
-    char *index_path = path_join(folder, "model.safetensors.index.json", err);
+    char *index_path = path_join(folder, format->index, err);
     quire_status status = index_path ? json_object_load(&root, index_path, err) : QUIRE_ERR_NO_MEMORY;
     json_t *weight_map = json_object_get(root, "weight_map");
     if (status == QUIRE_OK && json_object_size(weight_map) == 0)
         status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has no object 'weight_map' that names files", index_path);
     if (status == QUIRE_OK)
-        status = open_shards(source, folder, index_path, weight_map, err);
+        status = open_shards(source, format, folder, index_path, weight_map, err);
     if (status == QUIRE_OK)
         status = tensors_sort(&source->tensors, err);
     if (status == QUIRE_OK)
@@ -113,10 +125,11 @@ static quire_status open_index(struct model_source *source, const char *folder, 
     return status;
 }
 
-static quire_status open_single(struct model_source *source, const char *folder, quire_error *err)
+static quire_status open_single(struct model_source *source, const struct weights_format *format, const char *folder,
+                                quire_error *err)
 {
     source->files = mem_calloc(1, sizeof *source->files, "a model's file", err);
-    quire_status status = source->files ? open_file(source, folder, "model.safetensors", err) : QUIRE_ERR_NO_MEMORY;
+    quire_status status = source->files ? open_file(source, format, folder, format->single, err) : QUIRE_ERR_NO_MEMORY;
     return status == QUIRE_OK ? tensors_sort(&source->tensors, err) : status;
 }
 
@@ -128,23 +141,24 @@ quire_status source_find_folder(struct model_source *source, const char *path, q
         return QUIRE_ERR_NO_MEMORY;
     if (!sys_exists(source->config_path))
         return quire_fail(err, QUIRE_ERR_IO,
-                          "folder '%s' has no config.json; a model is a folder with config.json and model.safetensors, "
-                          "or a .gguf file",
+                          "folder '%s' has no config.json; a model is a folder with config.json and model.safetensors "
+                          "or pytorch_model.bin, or a .gguf file",
                           path);
     return QUIRE_OK;
 }
 
 quire_status source_open_weights(struct model_source *source, const char *path, quire_error *err)
 {
-    if (has_file(path, "model.safetensors"))
-        return open_single(source, path, err);
-    if (has_file(path, "model.safetensors.index.json"))
-        return open_index(source, path, err);
-    if (has_file(path, "pytorch_model.bin") || has_file(path, "pytorch_model.bin.index.json"))
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
-                          "folder '%s' has its weights only in PyTorch .bin files, which this version does not read; "
-                          "save the model as safetensors or convert it to GGUF",
-                          path);
-    return quire_fail(err, QUIRE_ERR_IO,
-                      "folder '%s' has no weights, expected model.safetensors or model.safetensors.index.json", path);
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        source->format_name = formats[i].name;
+        if (has_file(path, formats[i].single))
+            return open_single(source, &formats[i], path, err);
+        if (has_file(path, formats[i].index))
+            return open_index(source, &formats[i], path, err);
+    }
+    return quire_fail(
+        err, QUIRE_ERR_IO,
+        "folder '%s' has no weights, expected model.safetensors or pytorch_model.bin, or an index of shards "
+        "(model.safetensors.index.json, pytorch_model.bin.index.json)",
+        path);
 }

@@ -9,6 +9,12 @@
 
 quire_status tensors_add(struct tensors *tensors, const struct tensor *tensor, quire_error *err)
 {
+    if (tensors->n == TENSORS_MAX) {
+        free(tensor->name);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s' brings more than %u tensors, the most that a model may have", tensor->path,
+                          TENSORS_MAX);
+    }
     void *items = tensors->items;
     quire_status status =
         mem_reserve(&items, &tensors->capacity, tensors->n + 1, sizeof *tensors->items, "a tensor directory", err);

@@ -10,6 +10,8 @@
 #include "quire/error.h"
 
 #define TENSOR_MAX_DIMS 4
+/* Of all files of a checkpoint: 16,384 layers, the most that a configuration may have, of 16. */
+#define TENSORS_MAX (1u << 18)
 
 struct tensor {
     char *name;                     /* owned */
@@ -21,6 +23,7 @@ struct tensor {
     uint64_t dims[TENSOR_MAX_DIMS]; /* outermost first, as torch counts: a matrix is {rows, cols} */
     const void *data;
     size_t n_bytes;
+    const char *obstacle; /* NULL, or why the data cannot be used ("is ..."; static storage): then it has no bytes */
 };
 
 struct tensors {
@@ -28,7 +31,7 @@ struct tensors {
     size_t n, capacity;
 };
 
-/* Adds one; takes over tensor->name, also on failure. */
+/* Adds one; takes over tensor->name, also on failure. Errors: UNSUPPORTED (it would be one too many), NO_MEMORY. */
 quire_status tensors_add(struct tensors *tensors, const struct tensor *tensor, quire_error *err);
 
 /* Sorts by name, which tensors_find needs. Errors: FORMAT where two have one name. */

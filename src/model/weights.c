@@ -176,6 +176,9 @@ static quire_status check_tensor(const struct binder *b, const struct row *row, 
         return quire_fail(b->err, QUIRE_ERR_FORMAT,
                           "'%s': tensor '%s' has shape %s, expected %s from the model's configuration", tensor->path,
                           tensor->name, shape_text(tensor->n_dims, tensor->dims).text, shape_text(n_dims, dims).text);
+    if (tensor->obstacle)
+        return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' %s", tensor->path, tensor->name,
+                          tensor->obstacle);
     bool is_block = tensor->is_number && quire_dtype_block_elements(tensor->type) > 1;
     if (!tensor->is_number || (row->rows == ONE && is_block))
         return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' is of type %s, expected %s", tensor->path,
@@ -269,6 +272,13 @@ static quire_status for_each_row(struct binder *b, quire_status (*visit)(struct 
 static quire_status allocate(struct binder *b)
 {
     struct quire_model *model = b->model;
+    /* A PyTorch file may name one storage any number of times. Sound vectors are far smaller than the matrices. */
+    if (b->n_floats > source_n_bytes(model->source) / sizeof(float))
+        return quire_fail(
+            b->err, QUIRE_ERR_UNSUPPORTED,
+            "'%s': its norms and biases have %zu numbers, more than its files of %zu bytes can hold; they "
+            "share their storage",
+            b->path, b->n_floats, source_n_bytes(model->source));
     model->layers = mem_calloc(model->config.n_layers, sizeof *model->layers, "the layers of a model", b->err);
     model->source->vectors = mem_calloc(b->n_floats, sizeof(float), "the norms and biases of a model", b->err);
     b->next_vector = model->source->vectors;

@@ -15,6 +15,7 @@ import tempfile
 
 SECTIONS_1 = ["NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"]
 SECTIONS_3 = ["NAME", "SYNOPSIS", "DESCRIPTION", "RETURN VALUES", "EXAMPLES", "ERRORS", "SEE ALSO"]
+SECTIONS_7 = ["NAME", "DESCRIPTION", "SEE ALSO"]
 IN_QUIRE_1 = ["help", "version"]  # small enough to need no page of their own
 
 
@@ -58,9 +59,10 @@ def check_options(quire, folder):
                 problems.append(f"{page}: {name} is {found[name]}, the program has {wanted[name]}")
         if command not in (folder / "quire.1").read_text(encoding="utf-8"):
             problems.append(f"quire.1: does not name the command {command}")
-    for path in sorted(folder.glob("*.[13]")):
+    owed = {".1": SECTIONS_1, ".3": SECTIONS_3, ".7": SECTIONS_7}
+    for path in sorted(folder.glob("*.[137]")):
         sections = re.findall(r'^\.Sh (.*)$', path.read_text(encoding="utf-8"), re.M)
-        for section in SECTIONS_3 if path.suffix == ".3" else SECTIONS_1:
+        for section in owed[path.suffix]:
             if section not in sections:
                 problems.append(f"{path.name}: has no section {section}")
     return problems

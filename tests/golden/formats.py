@@ -1,10 +1,11 @@
-"""Writers of the small model files: safetensors and GGUF, with the rounding and quantisation that they need.
+"""Writers of the small model files: safetensors, PyTorch and GGUF, with the rounding and quantisation that they need.
 
 Each encoder takes a float64 array and returns the bytes of the file and the array that those bytes stand for, so that
 the oracle computes with exactly what a reader of the file will see.
 """
 import json
 import struct
+import zipfile
 
 import numpy as np
 
@@ -86,6 +87,43 @@ def write_sharded(folder, tensors, dtype, n_shards):
     total = sum((folder / f).stat().st_size for f in set(where.values()))
     index = {"metadata": {"total_size": total}, "weight_map": where}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
+    return stored
+
+
+def _pickle(shapes, storage):
+    """The pickle of a dictionary of tensors, each in a storage of its own, as torch.save writes it."""
+    def number(n):
+        return b"J" + struct.pack("<i", n)
+
+    def text(s):
+        return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+    def numbers(ns):
+        return b"(" + b"".join(map(number, ns)) + b"t"
+
+    out = b"\x80\x02ccollections\nOrderedDict\nq\x00)R("
+    for key, (name, shape) in enumerate(shapes.items()):
+        strides = [int(np.prod(shape[d + 1:])) for d in range(len(shape))]
+        out += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + f"ctorch\n{storage}\n".encode()
+        out += text(str(key)) + text("cpu") + number(int(np.prod(shape))) + b"tQ" + number(0)
+        out += numbers(shape) + numbers(strides) + b"\x89h\x00)RtR"
+    return out + b"u."
+
+
+def write_torch_bin(path, tensors, dtype):
+    """Writes the arrays in one type; returns them as the file holds them. Storages lie where they come to lie, unlike
+    torch.save's, which begin at multiples of 64."""
+    storage = {"F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storage"}[dtype]
+    stored = {}
+    with zipfile.ZipFile(path, "w") as archive:
+        def add(name, data):
+            archive.writestr(zipfile.ZipInfo("pytorch_model/" + name), data)
+
+        add("data.pkl", _pickle({name: x.shape for name, x in tensors.items()}, storage))
+        for key, (name, x) in enumerate(tensors.items()):
+            data, stored[name] = ENCODERS[dtype](x)
+            add(f"data/{key}", data)
+        add("version", b"3\n")
     return stored
 
 

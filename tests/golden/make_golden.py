@@ -246,27 +246,58 @@ def make_sharded():
     write_answers(folder, config, stored, random_ids(config, 50))
 
 
-@case("random-mosaic-gpt")
-def make_mosaic_gpt():
+def make_first_generation(name, config, seed, write):
     """The flat configuration and the tensor names of the first generation."""
-    config = {**SMALL, "d_model": 16, "attn_config": {"alibi": True, "qk_ln": True, "clip_qkv": 1.5}}
-    folder = start("random-mosaic-gpt")
+    attention = config["attn_config"]
+    folder = start(name)
     flat = {key: value for key, value in config.items() if key not in ("attn_config", "expansion_ratio")}
-    write_config(folder, flat, architectures=["MosaicGPT"], model_type="mosaic_gpt", mlp_ratio=2, hidden_size=16,
-                 attn_clip_qkv=1.5, attn_qk_ln=True, attn_impl="torch", attn_pdrop=0, attn_uses_sequence_id=False,
-                 alibi=True, alibi_bias_max=8, prefix_lm=False, softmax_scale=None, low_precision_layernorm=True,
-                 param_init_fn="kaiming_normal_")
+    write_config(folder, flat, architectures=["MosaicGPT"], model_type="mosaic_gpt",
+                 mlp_ratio=config["expansion_ratio"], hidden_size=config["d_model"],
+                 attn_clip_qkv=attention.get("clip_qkv"), attn_qk_ln=attention["qk_ln"], attn_impl="torch",
+                 attn_pdrop=0, attn_uses_sequence_id=False, alibi=True, alibi_bias_max=8, prefix_lm=False,
+                 softmax_scale=None, low_precision_layernorm=True, param_init_fn="kaiming_normal_")
 
     def old_name(name):
         for new, old in ((".norm_", ".ln_"), (".ffn.up_proj.", ".mlp.mlp_up."), (".ffn.down_proj.", ".mlp.mlp_down.")):
             name = name.replace(new, old)
         return name
 
-    weights = random_weights(config, 60)
-    renamed = {old_name(name): x for name, x in weights.items()}
-    stored = formats.write_safetensors(folder / "model.safetensors", renamed, "F32")
+    weights = random_weights(config, seed)
+    stored = write(folder, {old_name(name): x for name, x in weights.items()}, "F32")
     stored = {name: stored[old_name(name)] for name in weights}
-    write_answers(folder, config, stored, random_ids(config, 60))
+    write_answers(folder, config, stored, random_ids(config, seed))
+
+
+@case("random-mosaic-gpt")
+def make_mosaic_gpt():
+    config = {**SMALL, "d_model": 16, "attn_config": {"alibi": True, "qk_ln": True, "clip_qkv": 1.5}}
+    make_first_generation("random-mosaic-gpt", config, 60, lambda folder, tensors, dtype: formats.write_safetensors(
+        folder / "model.safetensors", tensors, dtype))
+
+
+def write_bin(folder, tensors, dtype):
+    return formats.write_torch_bin(folder / "pytorch_model.bin", tensors, dtype)
+
+
+@case("random-mpt-1b")
+def make_mpt_1b():
+    """As mpt-1b-redpajama-200b: 16 heads, query and key norms, float32 in PyTorch's format."""
+    config = {**SMALL, "d_model": 32, "n_heads": 16, "expansion_ratio": 4,
+              "attn_config": {"alibi": True, "qk_ln": True}}
+    make_first_generation("random-mpt-1b", config, 61, write_bin)
+
+
+@case("random-replit-1.5")
+def make_replit():
+    """As replit-code-v1_5-3b: 24 heads, 3 to a key, bfloat16 in PyTorch's format."""
+    config = {**SMALL, "d_model": 48, "n_heads": 24, "n_layers": 1, "expansion_ratio": 4, "max_seq_len": 4096,
+              "fc_type": "torch", "ffn_config": {"ffn_type": "mptmlp", "fc_type": "torch"},
+              "attn_config": {"alibi": True, "alibi_bias_max": 8, "attn_type": "grouped_query_attention",
+                              "kv_n_heads": 8, "clip_qkv": None, "qk_ln": False, "softmax_scale": None,
+                              "prefix_lm": False}}
+    folder = start("random-replit-1.5")
+    write_config(folder, config)
+    write_answers(folder, config, write_bin(folder, random_weights(config, 62), "BF16"), random_ids(config, 62))
 
 
 # ------------------------------------------------------------------ GGUF

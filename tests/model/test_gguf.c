@@ -131,6 +131,11 @@ static void refuses_hostile_counts(void)
     check_refused(&file, QUIRE_ERR_FORMAT, "more than its 24 bytes can hold");
     add_header(&file, 3, (uint64_t)1 << 60, 0);
     check_refused(&file, QUIRE_ERR_FORMAT, "more than its 24 bytes can hold");
+    add_header(&file, 3, 0, 65537);
+    for (int i = 0; i < 65537; i++)
+        add_key(&file, "k", 7), bytes_add(&file, "\1", 1);
+    check_refused(&file, QUIRE_ERR_UNSUPPORTED,
+                  "has 65537 key-value pairs and 0 tensors, expected at most 65536 and 262144");
     add_header(&file, 3, 0, 1), bytes_add_u64(&file, (uint64_t)1 << 63), bytes_add_u64(&file, 0);
     check_refused(&file, QUIRE_ERR_FORMAT, "claims 9223372036854775808 bytes");
     add_header(&file, 3, 0, 1), add_key(&file, "k", 8), bytes_add_u64(&file, UINT64_MAX);

@@ -265,8 +265,9 @@ static void refuses_paths_that_are_no_model(void)
     file_write(folder, "config.json", "{\"model_type\":\"mpt\"}", 20);
     check_refused(folder, QUIRE_ERR_IO, "has no weights");
     file_write(folder, "pytorch_model.bin", "PK\3\4", 4);
-    check_refused(folder, QUIRE_ERR_UNSUPPORTED, "PyTorch .bin");
-    check_refused(file_write(folder, "x.bin", "PK\3\4", 4), QUIRE_ERR_UNSUPPORTED, "zip archive");
+    check_refused(folder, QUIRE_ERR_FORMAT, "pytorch_model.bin' is cut short");
+    check_refused(file_write(folder, "x.bin", "PK\3\4", 4), QUIRE_ERR_UNSUPPORTED, "name the folder that holds it");
+    check_refused(file_write(folder, "x.bin", "\x80\2\x8a\n", 4), QUIRE_ERR_UNSUPPORTED, "before PyTorch 1.6");
     check_refused(file_write(folder, "x.ggml", "lmgg....", 8), QUIRE_ERR_UNSUPPORTED, "before GGUF");
     check_refused(file_write(folder, "x.txt", "words", 5), QUIRE_ERR_FORMAT, "is not a model");
     check_refused(file_write(folder, "x", "", 0), QUIRE_ERR_FORMAT, "is not a model");

@@ -107,6 +107,40 @@ static void refuses_impossible_sizes(void)
     }
 }
 
+/* A header that would take 80 times its size in memory. */
+static void refuses_headers_of_nothing(void)
+{
+    static const struct {
+        const char *piece;
+        size_t n;
+        quire_status status;
+        const char *message;
+    } cases[] = {
+        {"{}", 131072, QUIRE_ERR_UNSUPPORTED, "holds 131074 objects and arrays and up to 262146 values, expected"},
+        {"[]", 131071, QUIRE_ERR_UNSUPPORTED, "holds 131073 objects"},
+        {"0", 524287, QUIRE_ERR_UNSUPPORTED, "holds 2 objects and arrays and up to 524289 values"},
+        {"0", 524286, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"},
+        {"\"[{,\\\"[\"", 131072, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"}, /* in a string they are none */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        quire_error err = {0};
+        struct tensors tensors = {0};
+        struct bytes header = {0};
+        bytes_add(&header, "{\"\":[0", 6);
+        for (size_t k = 0; k < cases[i].n; k++) {
+            bytes_add(&header, ",", 1);
+            bytes_add(&header, cases[i].piece, strlen(cases[i].piece));
+        }
+        bytes_add(&header, "]}", 3);
+        struct bytes file = with_header((const char *)header.data, 0);
+        CHECK_EQ_INT(safetensors_add(&tensors, file.data, file.n, "f", &err), cases[i].status);
+        CHECK_MESSAGE(err, cases[i].message);
+        tensors_release(&tensors);
+        bytes_release(&header);
+        bytes_release(&file);
+    }
+}
+
 static void refuses_every_shorter_file(void)
 {
     struct bytes file = file_read(golden_path("mosaic-D/model.safetensors"));
@@ -163,6 +197,7 @@ static const struct test tests[] = {
     {"reads_tensors", reads_tensors},
     {"refuses_malformed_headers", refuses_malformed_headers},
     {"refuses_impossible_sizes", refuses_impossible_sizes},
+    {"refuses_headers_of_nothing", refuses_headers_of_nothing},
     {"refuses_every_shorter_file", refuses_every_shorter_file},
     {"survives_damaged_headers", survives_damaged_headers},
     {"finds_one_name_in_two_files", finds_one_name_in_two_files},
