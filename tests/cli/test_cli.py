@@ -803,6 +803,52 @@ class Streams(Case):
         self.assertIn("no document", shown)
 
 
+class Sandbox(Case):
+    """The program confines itself before it parses; what a bug in a parser could then do."""
+
+    def attempts(self, *options):
+        """What the bug says of each of its attempts."""
+        bug = os.environ.get("QUIRE_PARSER_BUG")
+        if not bug:
+            self.skipTest("not in a build with sanitizers")
+        self.environment.update(LD_PRELOAD=bug, BUG_WRITES=str(self.folder / "stolen"), BUG_READS="/etc/passwd")
+        result = self.run_quire("tokenize", "-v", *options, self.story)
+        self.assertEqual(len(result.out.split()), len(self.run_quire("tokenize", "-q", *options, self.story).out.split()))
+        return result.err, dict(re.findall(r"(?m)^bug: (.+): (.+)$", result.err))
+
+    def test_a_parser_bug_gets_nowhere(self):
+        said, found = self.attempts()
+        self.assertIn("system calls by seccomp", said)
+        for name, error in found.items():
+            if name not in ("write", "read"):
+                self.assertIn(error, ("EPERM", "ENOSYS"), name)
+        if "files by Landlock" in said:
+            self.assertEqual((found["write"], found["read"]), ("EACCES", "EACCES"))
+
+    def test_without_it_the_bug_does_as_it_likes(self):
+        said, found = self.attempts("--no-sandbox")
+        self.assertIn("sandbox: off", said)
+        for name in ("inet socket", "unix socket", "fork", "exec", "signal", "code", "write", "read"):
+            self.assertEqual(found[name], "works", name)
+
+    def test_what_was_named_can_be_used_wherever_it_is(self):
+        """A model through links, a store that is not there yet, a document from a pipe under /dev/fd, an export."""
+        blobs, model = self.folder / "blobs", self.folder / "model"
+        shutil.copytree(self.model, blobs)
+        model.mkdir()
+        for file in blobs.iterdir():
+            (model / file.name).symlink_to(file)
+        store = str(self.folder / "deep" / "store")
+        with open(self.story, "rb") as story:
+            with self.start("continue", "-q", "-n", "3", "-m", str(model), "--store", store, f"/dev/fd/{story.fileno()}",
+                            pass_fds=(story.fileno(),), stdout=subprocess.PIPE) as process:
+                process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0)
+        book = json.loads(self.run_quire("kv", "ls", "--json", "--store", store).out.splitlines()[0])["book"]
+        self.run_quire("kv", "export", book, str(self.folder / "book.quire"), "--store", store)
+        self.run_quire("kv", "import", str(self.folder / "book.quire"), "--store", str(self.folder / "other"))
+
+
 class Interrupt(Case):
     def interrupt(self, signal_number, *arguments):
         """Sends the signal when reading is under way. Gives the text that was read, the result, and the seconds until the
