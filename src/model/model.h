@@ -65,10 +65,10 @@ struct quire_model {
  * offset; again and again, until the model is closed. */
 quire_status model_check_files(const struct quire_model *model, quire_error *err);
 
-/* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
+/* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and a file such as tokenizer.json (may be missing).
  */
 struct gguf;
 const struct gguf *model_gguf(const struct quire_model *model);
-const char *model_tokenizer_json_path(const struct quire_model *model);
+const char *model_tokenizer_path(const struct quire_model *model);
 
 #endif
