@@ -20,6 +20,11 @@
 #define LEAST_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)
 #define MAX_TENSOR_NAME    256
 
+/* A pair and a tensor take some times more memory than bytes in the file; with these bounds that is a few megabytes.
+ * The largest models have some thousand tensors. */
+#define MAX_PAIRS   65536
+#define MAX_TENSORS 65536
+
 struct parser {
     struct gguf *gguf;
     struct cursor cursor;
@@ -80,6 +85,11 @@ static quire_status read_header(struct parser *parser)
                           "'%s' claims %llu key-value pairs and %llu tensors, more than its %zu bytes can hold",
                           gguf->path, (unsigned long long)gguf->n_pairs, (unsigned long long)gguf->n_tensors,
                           parser->cursor.n_bytes);
+    if (gguf->n_pairs > MAX_PAIRS || gguf->n_tensors > MAX_TENSORS)
+        return quire_fail(parser->err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s' has %llu key-value pairs and %llu tensors, this build takes %d and %d at most",
+                          gguf->path, (unsigned long long)gguf->n_pairs, (unsigned long long)gguf->n_tensors, MAX_PAIRS,
+                          MAX_TENSORS);
     return QUIRE_OK;
 }
 

@@ -7,9 +7,35 @@
 /* config.json has a few kilobytes; an index of shards can have some hundred. */
 #define MAX_JSON_BYTES ((size_t)64 << 20)
 
+/* A value takes up to some hundred bytes of memory, and as few as two of the file. A tokenizer.json of 2^18 tokens has
+ * two million. */
+#define MAX_VALUES ((size_t)4 << 20)
+
+/* At least as many as there are values: one more than the characters, outside of strings, that something comes behind.
+ */
+static size_t count_values(const char *text, size_t n)
+{
+    size_t n_values = 1;
+    bool is_string = false;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"')
+            is_string = !is_string;
+        else if (is_string && text[i] == '\\')
+            i++;
+        else if (!is_string)
+            n_values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    }
+    return n_values;
+}
+
 quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err)
 {
     json_error_t where;
+    size_t n_values = count_values(text, n);
+    if (n_values > MAX_VALUES)
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s' has more than %zu JSON values, this build takes %zu at most", what, n_values - 1,
+                          MAX_VALUES);
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &where);
     if (!root)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not valid JSON: line %d, column %d: %s", what, where.line,
