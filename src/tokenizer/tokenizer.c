@@ -118,8 +118,11 @@ static quire_status finish(struct quire_tokenizer *tokenizer, quire_error *err)
     if (end_of_text < 0 && vocab_token(vocab, vocab->end_of_text))
         end_of_text = (int32_t)vocab->end_of_text;
     tokenizer->end_of_text = quire_tokenizer_is_special(tokenizer, end_of_text) ? end_of_text : -1;
-    tokenizer->unicode = unicode_table_make(err);
-    quire_status status = tokenizer->unicode ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    if (!vocab->pieces) { /* what they are cut into does not depend on what a letter is */
+        tokenizer->unicode = unicode_table_make(err);
+        status = tokenizer->unicode ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    }
     for (size_t id = 0; status == QUIRE_OK && id < vocab->n_tokens; id++)
         if (vocab->tokens[id].flags & TOKEN_ADDED)
             status = add_searches(tokenizer, (int32_t)id, err);

@@ -477,6 +477,20 @@ class Writing(Case):
         self.assertEqual(joined["text"], whole["text"])
         self.assertEqual(joined["document"], [self.story, other])
 
+    def test_rows_without_a_token_are_never_written(self):
+        """In both formats, of both tokenizers, though they are the likeliest by far."""
+        for options in ([], ["--spiece"], ["--gguf"], ["--gguf", "--spiece"]):
+            folder = self.folder / "-".join(["loud", *options])
+            subprocess.run([sys.executable, HERE / "make_model.py", folder, "--loud", *options], check=True)
+            model = str(folder / "model.gguf" if "--gguf" in options else folder)
+            for sampling in (["--temperature", "0"], ["--seed", "3"], ["--temperature", "5", "--top-k", "3"]):
+                result = self.run_quire("continue", "-m", model, "-n", "40", "--json", "--no-store", *sampling, self.story)
+                written = json.loads(result.out)
+                self.assertGreater(len(written["text"]), 20, (options, sampling))
+                self.assertNotIn("PAD", written["text"])
+            ids = self.run_quire("score", "-m", model, "--per-token", self.story).out
+            self.assertGreater(len(ids.splitlines()), 20)
+
     def test_stop_strings(self):
         text, = self.objects("continue", "-n", "60", self.story)
         stop = text["text"][20:23]
