@@ -317,7 +317,7 @@ static void confine(struct kv_run *run, const struct verb *verb)
     struct sandbox sandbox;
     char report[SANDBOX_REPORT_SIZE];
     const char *file = verb->file == NO_FILE ? NULL : run->arguments[run->n_arguments - 1];
-    sandbox_begin(&sandbox, !run->o->no_sandbox);
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
     sandbox_allow(&sandbox, run->path, SANDBOX_WRITE);
     if (verb->file == READS_FILE)
         sandbox_allow(&sandbox, file, SANDBOX_READ);

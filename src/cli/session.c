@@ -84,7 +84,7 @@ static void confine(struct session *s, enum session_need need)
     const char *temporary = getenv("TMPDIR");
     struct sandbox sandbox;
     char report[SANDBOX_REPORT_SIZE];
-    sandbox_begin(&sandbox, !o->no_sandbox);
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
     if (s->model_path)
         sandbox_allow_model(&sandbox, s->model_path);
     for (size_t i = 0; i < o->n_arguments; i++)
