@@ -88,7 +88,7 @@ static quire_status read_text(struct bench *b, const char *const *path, quire_er
     struct options o = *s->o;
     uint64_t most = b->rows[b->n_rows - 1].context;
     o.head_tokens = most;
-    b->document = (struct document){.paths = path, .n_paths = 1};
+    b->document = (struct document){.paths = path, .n_paths = 1, .ring = s->ring};
     quire_status status = document_read(&b->document, &o, s->tokenizer, &s->progress, err);
     if (status == QUIRE_OK && b->document.n_tokens < most)
         return quire_fail(err, QUIRE_ERR_TEXT,

@@ -1,12 +1,12 @@
 /* The sandbox. Files from strangers are parsed by code that may have bugs; before a run opens one it gives up, for
  * good, what it has no use for:
  *
- *     files          Landlock: reading what was named, writing below the store, the folder of temporary files and the
- *                    folders of named outputs; nothing else, and nothing is executed
- *     network        seccomp: no sockets. Landlock, where the kernel's version has it: no TCP besides
- *     system calls   seccomp: a list of those that reading, computing and writing take; no programs are started, no
- * other process is traced or signalled, no memory becomes executable, no io_uring is made (its operations would pass by
- * the filter)
+ *     files     Landlock: reading what was named, writing below the store, the folder of temporary files and the
+ *               folders of named outputs; nothing else, and nothing is executed
+ *     network   seccomp: no sockets. Landlock, where the kernel's version has it: no TCP besides
+ *     calls     seccomp: a list of those that reading, computing and writing take. No programs are started, no
+ *               other process is traced or signalled, no memory becomes executable, no io_uring is made: its
+ *               operations would pass by the filter. One that can only read may be there (quire/reader.h).
  *
  * What was open before stays open. A kernel without one of the two gets the other; -v says what is in force. It is the
  * program that confines itself: the library never does that to its caller. */

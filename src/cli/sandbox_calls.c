@@ -97,6 +97,7 @@ static const char *const allowed[] = {
     "mkdirat",
     "rmdir",
     "utimensat",
+    "io_uring_enter",
     "poll",
     "ppoll",
     "select",
@@ -178,6 +179,8 @@ static int add_conditions(scmp_filter_ctx filter)
         {SCMP_SYS(mprotect), SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
         {SCMP_SYS(clone), SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)},
         {SCMP_SYS(tgkill), SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)getpid())},
+        /* Of a ring that is there, which the kernel holds to its list; -1 would be none in particular. */
+        {SCMP_SYS(io_uring_register), SCMP_A0_32(SCMP_CMP_LE, INT32_MAX)},
         {SCMP_SYS(prlimit64), SCMP_A2_64(SCMP_CMP_EQ, 0)},  /* asks, sets nothing */
         {SCMP_SYS(ioctl), SCMP_A1_32(SCMP_CMP_EQ, TCGETS)}, /* on a terminal others could type commands */
         {SCMP_SYS(ioctl), SCMP_A1_32(SCMP_CMP_EQ, TIOCGWINSZ)},

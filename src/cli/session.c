@@ -76,6 +76,14 @@ static void make_store(const char *path)
         quire_store_close(store);
 }
 
+/* The sandbox lets no ring be made. Where this one cannot be, documents are read without. */
+static void make_ring(struct session *s)
+{
+    quire_error ignored = {0};
+    if (quire_reader_ring_open(&s->ring, &ignored) != QUIRE_OK)
+        s->ring = NULL;
+}
+
 /* Everything that the run may read or write is known; everything that it did not write itself comes after this. An
  * argument that names nothing, such as a question, lets nothing be read. */
 static void confine(struct session *s, enum session_need need)
@@ -93,6 +101,8 @@ static void confine(struct session *s, enum session_need need)
         make_store(s->store);
         sandbox_allow(&sandbox, s->store, SANDBOX_WRITE);
     }
+    if (!o->no_sandbox && !o->no_uring)
+        make_ring(s);
     if (need != NEED_TOKENIZER)
         sandbox_allow(&sandbox, temporary && *temporary ? temporary : "/var/tmp", SANDBOX_WRITE);
     sandbox_enter(&sandbox, report);
@@ -152,6 +162,7 @@ enum exit_code session_close(struct session *s, enum exit_code code)
     quire_engine_close(s->engine);
     quire_tokenizer_close(s->tokenizer);
     quire_model_close(s->model);
+    quire_reader_ring_close(s->ring);
     free(s->model_path);
     free(s->store);
     output_close(&s->output);
@@ -169,7 +180,7 @@ enum exit_code session_each(struct session *s, size_t n_arguments, session_work 
 
     size_t n_together = s->o->join ? n_paths : 1;
     for (size_t i = 0; i < n_paths; i += n_together) {
-        struct document document = {.paths = paths + i, .n_paths = n_together};
+        struct document document = {.paths = paths + i, .n_paths = n_together, .ring = s->ring};
         enum exit_code code = work(s, &document, user);
         document_release(&document);
         if (first_failure == EXIT_DONE)

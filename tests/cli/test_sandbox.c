@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "attempts.h"
+#include "quire/reader.h"
 #include "test.h"
 
 #ifndef SYS_landlock_create_ruleset
@@ -272,6 +273,41 @@ static void a_folder_to_work_in(void)
     atexit(remove_scratch);
 }
 
+/* The one ring that is there. */
+static void child_with_a_ring(void)
+{
+    char report[SANDBOX_REPORT_SIZE], path[256];
+    struct sandbox sandbox;
+    quire_reader_ring *ring = NULL;
+    quire_reader *reader;
+    quire_error err = {0};
+    const char *bytes;
+    size_t n;
+    bool has_ring = quire_reader_ring_open(&ring, &err) == QUIRE_OK;
+    snprintf(path, sizeof path, "%s/text", inside);
+    sandbox_begin(&sandbox, true);
+    sandbox_allow(&sandbox, path, SANDBOX_READ);
+    sandbox_enter(&sandbox, report);
+    for (int i = 0; i < 3; i++) {
+        REQUIRE_OK(quire_reader_open(&reader, path, &(quire_reader_options){.ring = ring}, &err));
+        CHECK(strncmp(quire_reader_backend(reader), has_ring ? "io_uring" : "pread", 5) == 0);
+        CHECK_OK(quire_reader_next(reader, &bytes, &n, &err));
+        CHECK(n == 5 && memcmp(bytes, "words", 5) == 0);
+        quire_reader_close(reader);
+    }
+    CHECK(!HAS_SECCOMP || try_ring() == EPERM);
+}
+
+static void a_ring_that_was_made_before_reads(void)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/text", inside);
+    FILE *file = fopen(path, "we");
+    CHECK(file && fputs("words", file) >= 0 && fclose(file) == 0);
+    in_a_child(child_with_a_ring);
+    unlink(path);
+}
+
 static const struct test tests[] = {
     {"a_folder_to_work_in", a_folder_to_work_in},
     {"nothing_but_what_was_named_can_be_used", nothing_but_what_was_named_can_be_used},
@@ -280,5 +316,6 @@ static const struct test tests[] = {
     {"it_can_be_turned_off", it_can_be_turned_off},
     {"threads_that_were_there_are_confined", threads_that_were_there_are_confined},
     {"links_of_a_model_are_followed", links_of_a_model_are_followed},
+    {"a_ring_that_was_made_before_reads", a_ring_that_was_made_before_reads},
 };
 TEST_MAIN(tests)
