@@ -20,6 +20,8 @@
 #define LOOK_BYTES     4096
 #define MOST_UNDECIDED ((size_t)4 << 20)
 
+#define COUNT_AFRESH_BELOW (-100000.0f)
+
 #define NO_TOKEN (-1)
 
 /* The best way to a place. */
@@ -76,12 +78,28 @@ static void offer(struct unigram_end *end, float score, int32_t id, size_t lengt
         *end = (struct unigram_end){score, id, (uint32_t)length};
 }
 
+/* Scores of long ways lose digits: now and then they are counted afresh from the next place, and with it from all that
+ * are reached behind it. Where this is done decides how scores are rounded and so, where two ways are all but equal,
+ * which is taken: SentencePiece 0.2 does it here, and so the ids of whole books agree. */
+static void count_afresh(struct unigram *unigram)
+{
+    struct unigram_end *ends = unigram->ends + unigram->at;
+    size_t n = size_min(unigram->text.n - unigram->at, unigram->vocab->pieces->longest);
+    float base = ends[0].score;
+    if (base >= COUNT_AFRESH_BELOW)
+        return;
+    for (size_t i = 0; i <= n; i++)
+        if (ends[i].id != NO_TOKEN)
+            ends[i].score -= base;
+}
+
 /* Tries all tokens that start at the next place. The text behind it is long enough for each, or ends. */
 static void go_on(struct unigram *unigram)
 {
     const struct pieces *pieces = unigram->vocab->pieces;
     const uint8_t *text = unigram->text.bytes + unigram->at;
     struct unigram_end *ends = unigram->ends + unigram->at;
+    count_afresh(unigram);
     size_t n = unigram->text.n - unigram->at, length = code_point_length(text[0]);
     float score = ends[0].score;
     bool is_known = false;
