@@ -170,20 +170,22 @@ static int allow_with(scmp_filter_ctx filter, int call, struct scmp_arg_cmp cond
 /* Calls that are needed in one form only. */
 static int add_conditions(scmp_filter_ctx filter)
 {
+    const uint64_t low = UINT32_MAX; /* of arguments that are int, the kernel looks at no more */
     const struct {
         int call;
-        struct scmp_arg_cmp condition;
+        struct scmp_arg_cmp condition; /* argument, comparison, mask or limit, value */
     } rows[] = {
-        {SCMP_SYS(mmap), SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-        {SCMP_SYS(mmap2), SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-        {SCMP_SYS(mprotect), SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-        {SCMP_SYS(clone), SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)},
-        {SCMP_SYS(tgkill), SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)getpid())},
+        {SCMP_SYS(mmap), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
+        {SCMP_SYS(mmap2), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
+        {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
+        {SCMP_SYS(clone), {0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD}},
+        {SCMP_SYS(tgkill), {0, SCMP_CMP_MASKED_EQ, low, (uint64_t)getpid()}},
         /* Of a ring that is there, which the kernel holds to its list; -1 would be none in particular. */
-        {SCMP_SYS(io_uring_register), SCMP_A0_32(SCMP_CMP_LE, INT32_MAX)},
-        {SCMP_SYS(prlimit64), SCMP_A2_64(SCMP_CMP_EQ, 0)},  /* asks, sets nothing */
-        {SCMP_SYS(ioctl), SCMP_A1_32(SCMP_CMP_EQ, TCGETS)}, /* on a terminal others could type commands */
-        {SCMP_SYS(ioctl), SCMP_A1_32(SCMP_CMP_EQ, TIOCGWINSZ)},
+        {SCMP_SYS(io_uring_register), {0, SCMP_CMP_LE, INT32_MAX, 0}},
+        {SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0}}, /* asks, sets nothing */
+        /* On a terminal others could type commands. */
+        {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TCGETS}},
+        {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TIOCGWINSZ}},
     };
     int status = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows && status == 0; i++)

@@ -10,8 +10,8 @@
 #include "quire/error.h"
 
 /* Parses text of n bytes that `what` (a path) names. A key that is there twice is an error. Released with json_decref.
- * Errors: FORMAT with line and column; FORMAT when the outermost value is not an object; UNSUPPORTED where there are more
- * than four million values. */
+ * Errors: FORMAT with line and column; FORMAT when the outermost value is not an object; UNSUPPORTED where there are
+ * more than four million values. */
 quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err);
 quire_status json_object_load(json_t **out, const char *path, quire_error *err);
 
