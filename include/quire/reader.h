@@ -19,8 +19,13 @@ extern "C" {
 
 typedef struct quire_reader quire_reader;
 
+/* An io_uring that can read files and do nothing else, to which the kernel holds it. For a program that gives up the
+ * right to make one before it reads anything. */
+typedef struct quire_reader_ring quire_reader_ring;
+
 typedef struct quire_reader_options {
-    bool no_uring;        /* plain reads only */
+    quire_reader_ring *ring; /* NULL: the reader makes its own. Used by one reader at a time; others make their own */
+    bool no_uring;           /* plain reads only */
     bool lossy;           /* invalid UTF-8 becomes U+FFFD (one per maximal invalid part, as Unicode advises), counted */
     size_t buffer_bytes;  /* of one read, at most 1 GiB; 0: 256 KiB */
     uint32_t n_in_flight; /* reads in flight, at most 1024; 0: 4 */
@@ -58,6 +63,11 @@ QUIRE_API uint64_t quire_reader_n_replaced(const quire_reader *reader);
 /* "io_uring" or "pread" or "read", and why where it is a fallback: "pread (io_uring refused: Operation not permitted)",
  * "io_uring (buffers not registered: Cannot allocate memory)". Valid until quire_reader_close. */
 QUIRE_API const char *quire_reader_backend(const quire_reader *reader);
+
+/* For readers with 4 reads in flight or fewer. It is closed after its readers. Errors: UNSUPPORTED (the kernel refuses
+ * it, or cannot hold it to reading: before 5.10), NO_MEMORY. */
+QUIRE_API quire_status quire_reader_ring_open(quire_reader_ring **out, quire_error *err);
+QUIRE_API void quire_reader_ring_close(quire_reader_ring *ring);
 
 #ifdef __cplusplus
 }

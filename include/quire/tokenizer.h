@@ -1,7 +1,9 @@
-/* The tokenizer: UTF-8 text to token ids and back; byte-level BPE of the GPT-NeoX kind.
+/* The tokenizer: UTF-8 text to token ids and back; byte-level BPE of the GPT-NeoX kind, or SentencePiece's unigram
+ * kind.
  *
- * Ids are exactly those of HuggingFace `tokenizers` for the same tokenizer.json: NFC, the pre-tokenizer pattern,
- * merges, added tokens. A tokenizer is immutable and may be shared; encoders and decoders hold one text's state each.
+ * Ids are exactly those of HuggingFace `tokenizers` for the same tokenizer.json (NFC, the pre-tokenizer pattern,
+ * merges, added tokens) or of SentencePiece for the same spiece.model. A tokenizer is immutable and may be shared;
+ * encoders and decoders hold one text's state each.
  */
 #ifndef QUIRE_TOKENIZER_H
 #define QUIRE_TOKENIZER_H
@@ -21,13 +23,13 @@ typedef struct quire_tokenizer quire_tokenizer;
 typedef struct quire_encoder quire_encoder;
 typedef struct quire_decoder quire_decoder;
 
-/* The tokenizer that came with a model (the folder's tokenizer.json or the GGUF's vocabulary). The tokenizer keeps
- * nothing of the model. Errors: FORMAT, UNSUPPORTED (a normaliser, pre-tokenizer or model that is not this family's,
- * named), MISMATCH (more tokens than the model has embedding rows), IO, NO_MEMORY. */
+/* The tokenizer that came with a model (the folder's tokenizer.json or spiece.model, or the GGUF's vocabulary). The
+ * tokenizer keeps nothing of the model. Errors: FORMAT, UNSUPPORTED (a normaliser, pre-tokenizer or model that is not
+ * this family's, named), MISMATCH (more tokens than the model has embedding rows), IO, NO_MEMORY. */
 QUIRE_API quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *model, quire_error *err);
 
-/* From a file or folder alone: a tokenizer.json, a GGUF (tensors are not looked at), or a folder with a tokenizer.json.
- */
+/* From a file or folder alone: a tokenizer.json, a SentencePiece model (named *.model), a GGUF (tensors are not looked
+ * at), or a folder with a tokenizer.json, spiece.model or tokenizer.model: the first of these that is there. */
 QUIRE_API quire_status quire_tokenizer_open_path(quire_tokenizer **out, const char *path, quire_error *err);
 
 QUIRE_API void quire_tokenizer_close(quire_tokenizer *tokenizer);

@@ -45,6 +45,7 @@ struct sys_calls {
 
     /* liburing's queue_init (without flags), register_buffers, submit and wait_cqe: they return -errno on failure. */
     int (*uring_open)(struct io_uring *ring, unsigned n_entries);
+    int (*uring_open_for_reads)(struct io_uring *ring, unsigned n_entries); /* and for nothing else, from then on */
     int (*uring_register)(struct io_uring *ring, const struct iovec *buffers, unsigned n_buffers);
     int (*uring_submit)(struct io_uring *ring);
     int (*uring_wait)(struct io_uring *ring, struct io_uring_cqe **completion);

@@ -1,8 +1,10 @@
 /* Speed by context length: a text is read in parts, and at the end of each part some tokens are decoded. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench_rows.h"
 #include "command.h"
@@ -21,6 +23,7 @@ struct bench {
     double *token_times; /* [n_decode] */
     quire_peaks peaks;
     uint64_t peak_bytes; /* what measuring memory may take */
+    int clear_refs;      /* /proc/self/clear_refs, or -1: the sandbox does not let it be opened later */
 };
 
 /* --- what is to be measured -------------------------------------------------------------------------------------- */
@@ -85,7 +88,7 @@ static quire_status read_text(struct bench *b, const char *const *path, quire_er
     struct options o = *s->o;
     uint64_t most = b->rows[b->n_rows - 1].context;
     o.head_tokens = most;
-    b->document = (struct document){.paths = path, .n_paths = 1};
+    b->document = (struct document){.paths = path, .n_paths = 1, .ring = s->ring};
     quire_status status = document_read(&b->document, &o, s->tokenizer, &s->progress, err);
     if (status == QUIRE_OK && b->document.n_tokens < most)
         return quire_fail(err, QUIRE_ERR_TEXT,
@@ -110,13 +113,9 @@ static double median(double *values, size_t n)
 }
 
 /* Makes the system count the most memory from here on. Where it does not, the count includes what was before. */
-static void reset_resident(void)
+static bool reset_resident(const struct bench *b)
 {
-    FILE *file = fopen("/proc/self/clear_refs", "we");
-    if (file) {
-        fputs("5", file);
-        fclose(file);
-    }
+    return pwrite(b->clear_refs, "5", 1, 0) == 1;
 }
 
 static double share_met(uint64_t n_met, uint64_t n_left_out)
@@ -159,7 +158,7 @@ static quire_status measure_row(struct bench *b, quire_book *book, struct bench_
     struct session *s = b->s;
     quire_plan plan = {0};
     uint64_t n_met = quire_book_n_blocks_met(book), n_left_out = quire_book_n_blocks_skipped(book);
-    reset_resident();
+    (void)reset_resident(b);
     progress_begin(&s->progress);
     double start = progress_now();
     quire_status status = quire_book_read_to(book, (size_t)row->context, err);
@@ -326,7 +325,7 @@ static enum exit_code run_peak(struct session *s)
 enum exit_code cmd_bench(const struct options *o)
 {
     struct session s = {0};
-    struct bench b = {.s = &s};
+    struct bench b = {.s = &s, .clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)};
     enum exit_code code;
     if (session_open(&s, o, NULL, o->peak ? NEED_OUTPUT : NEED_ENGINE, false) != QUIRE_OK)
         code = session_fail(&s, s.source);
@@ -335,5 +334,7 @@ enum exit_code cmd_bench(const struct options *o)
     document_release(&b.document);
     free(b.times);
     free(b.token_times);
+    if (b.clear_refs >= 0)
+        close(b.clear_refs);
     return session_close(&s, code);
 }

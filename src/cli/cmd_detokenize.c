@@ -78,14 +78,14 @@ static quire_status scan_reader(struct scanner *scan, quire_reader *reader, quir
     }
 }
 
-static quire_status scan_document(struct scanner *scan, const char *path, quire_error *err)
+static quire_status scan_document(struct scanner *scan, const struct document *d, quire_error *err)
 {
     quire_reader *reader = NULL;
     const char *bytes;
     size_t n;
     quire_status status = quire_decoder_open(&scan->decoder, scan->s->tokenizer, true, err);
     if (status == QUIRE_OK)
-        status = document_open_reader(&reader, path, scan->s->o, err);
+        status = document_open_reader(&reader, d, d->paths[0], scan->s->o, err);
     if (status == QUIRE_OK) {
         interrupt_watch_reader(reader);
         status = scan_reader(scan, reader, err);
@@ -109,7 +109,7 @@ static enum exit_code detokenize_document(struct session *s, struct document *d,
     (void)user;
     char tokens[TEXT_SIZE];
     struct scanner scan = {.s = s, .line = 1, .name = document_path_name(d->paths[0])};
-    if (scan_document(&scan, d->paths[0], &s->error) != QUIRE_OK)
+    if (scan_document(&scan, d, &s->error) != QUIRE_OK)
         return session_fail(s, s->is_stopped ? FROM_WORK : FROM_INPUT);
     progress_note(&s->progress, "%s: %s tokens", scan.name, text_count(tokens, scan.n_ids));
     return EXIT_DONE;

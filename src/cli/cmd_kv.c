@@ -9,6 +9,7 @@
 #include "kv_text.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "store_path.h"
 #include "text.h"
 
@@ -275,15 +276,16 @@ static const struct verb {
     enum exit_code (*work)(struct kv_run *run);
     size_t least, most; /* arguments */
     bool makes_store, takes_force, takes_limit;
+    enum verb_file { NO_FILE, READS_FILE, WRITES_FILE } file; /* whether the last argument is one */
 } verbs[] = {
-    {"ls", "", list, 0, 0, false, false, false},
-    {"show", "", show, 1, 1, false, false, false},
-    {"verify", "verifying", verify, 0, 1, false, false, false},
-    {"repair", "verifying", repair, 0, 1, false, false, false},
-    {"rm", "", rm, 1, SIZE_MAX, false, true, false},
-    {"gc", "", gc, 0, 0, false, false, true},
-    {"export", "exporting", export_book, 2, 2, false, false, false},
-    {"import", "importing", import_book, 1, 1, true, false, true},
+    {"ls", "", list, 0, 0, false, false, false, NO_FILE},
+    {"show", "", show, 1, 1, false, false, false, NO_FILE},
+    {"verify", "verifying", verify, 0, 1, false, false, false, NO_FILE},
+    {"repair", "verifying", repair, 0, 1, false, false, false, NO_FILE},
+    {"rm", "", rm, 1, SIZE_MAX, false, true, false, NO_FILE},
+    {"gc", "", gc, 0, 0, false, false, true, NO_FILE},
+    {"export", "exporting", export_book, 2, 2, false, false, false, WRITES_FILE},
+    {"import", "importing", import_book, 1, 1, true, false, true, READS_FILE},
 };
 
 /* --- the command ------------------------------------------------------------------------------------------------- */
@@ -308,13 +310,33 @@ static const struct verb *find_verb(struct kv_run *run)
     return NULL;
 }
 
-static quire_status open_store(struct kv_run *run, bool makes)
+/* Once the store is open: what opening looks at is one small file of our own, and a folder that is to be made is there.
+ */
+static void confine(struct kv_run *run, const struct verb *verb)
+{
+    struct sandbox sandbox;
+    char report[SANDBOX_REPORT_SIZE];
+    const char *file = verb->file == NO_FILE ? NULL : run->arguments[run->n_arguments - 1];
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
+    sandbox_allow(&sandbox, run->path, SANDBOX_WRITE);
+    if (verb->file == READS_FILE)
+        sandbox_allow(&sandbox, file, SANDBOX_READ);
+    if (verb->file == WRITES_FILE)
+        sandbox_allow_output(&sandbox, file);
+    sandbox_enter(&sandbox, report);
+}
+
+static quire_status open_store(struct kv_run *run, const struct verb *verb)
 {
     quire_status status = store_path_find(&run->path, run->o->store, &run->error);
     if (status == QUIRE_OK && !run->path)
         status = quire_fail(&run->error, QUIRE_ERR_USAGE,
                             "neither XDG_CACHE_HOME nor HOME names a folder: name the store with --store");
-    return status == QUIRE_OK ? quire_store_open(&run->store, run->path, makes, &run->error) : status;
+    if (status == QUIRE_OK)
+        status = quire_store_open(&run->store, run->path, verb->makes_store, &run->error);
+    if (status == QUIRE_OK)
+        confine(run, verb);
+    return status;
 }
 
 enum exit_code cmd_kv(const struct options *o)
@@ -330,7 +352,7 @@ enum exit_code cmd_kv(const struct options *o)
     if (status == QUIRE_OK)
         status = output_open(&run.output, &run.error);
     if (status == QUIRE_OK)
-        status = open_store(&run, verb->makes_store);
+        status = open_store(&run, verb);
     if (status == QUIRE_OK) {
         run.label = verb->label;
         progress_begin(&run.progress);

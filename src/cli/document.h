@@ -13,12 +13,13 @@
 struct document {
     const char *const *paths; /* one, or with --join all */
     size_t n_paths;
-    uint64_t n_bytes;    /* taken in */
-    uint64_t n_replaced; /* invalid parts replaced (--lossy) */
-    uint64_t n_tokens;   /* in ids; all of them where ids are not kept */
-    uint64_t n_left_out; /* tokens not kept because of --tail */
-    bool is_cut_short;   /* reading ended early because of --head: there may be more */
-    int32_t *ids;        /* malloc'ed */
+    quire_reader_ring *ring; /* to read with, or NULL */
+    uint64_t n_bytes;        /* taken in */
+    uint64_t n_replaced;     /* invalid parts replaced (--lossy) */
+    uint64_t n_tokens;       /* in ids; all of them where ids are not kept */
+    uint64_t n_left_out;     /* tokens not kept because of --tail */
+    bool is_cut_short;       /* reading ended early because of --head: there may be more */
+    int32_t *ids;            /* malloc'ed */
     size_t capacity;
 };
 
@@ -52,7 +53,8 @@ quire_status document_first_words(const struct document *document, const quire_t
 
 void document_release(struct document *document);
 
-/* Opens a path to be read under the options. */
-quire_status document_open_reader(quire_reader **out, const char *path, const struct options *o, quire_error *err);
+/* Opens one of the document's paths to be read under the options. */
+quire_status document_open_reader(quire_reader **out, const struct document *document, const char *path,
+                                  const struct options *o, quire_error *err);
 
 #endif

@@ -36,6 +36,7 @@ struct options {
     bool wants_version;
     const char *model; /* NULL: the model that ships */
     bool no_uring;
+    bool no_sandbox;
     bool lossy;
     bool join;
     bool parse_special;

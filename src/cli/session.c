@@ -6,6 +6,7 @@
 
 #include "interrupt.h"
 #include "model_path.h"
+#include "sandbox.h"
 #include "store_path.h"
 
 static quire_status find_store(struct session *s)
@@ -66,6 +67,48 @@ static quire_status open_engine(struct session *s)
     return status;
 }
 
+/* A folder can be written to if it is there; what keeps it from being made, the engine says when it needs it. */
+static void make_store(const char *path)
+{
+    quire_store *store = NULL;
+    quire_error ignored = {0};
+    if (quire_store_open(&store, path, true, &ignored) == QUIRE_OK)
+        quire_store_close(store);
+}
+
+/* The sandbox lets no ring be made. Where this one cannot be, documents are read without. */
+static void make_ring(struct session *s)
+{
+    quire_error ignored = {0};
+    if (quire_reader_ring_open(&s->ring, &ignored) != QUIRE_OK)
+        s->ring = NULL;
+}
+
+/* Everything that the run may read or write is known; everything that it did not write itself comes after this. An
+ * argument that names nothing, such as a question, lets nothing be read. */
+static void confine(struct session *s, enum session_need need)
+{
+    const struct options *o = s->o;
+    const char *temporary = getenv("TMPDIR");
+    struct sandbox sandbox;
+    char report[SANDBOX_REPORT_SIZE];
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
+    if (s->model_path)
+        sandbox_allow_model(&sandbox, s->model_path);
+    for (size_t i = 0; i < o->n_arguments; i++)
+        sandbox_allow(&sandbox, o->arguments[i], SANDBOX_READ);
+    if (s->store && !o->no_sandbox) {
+        make_store(s->store);
+        sandbox_allow(&sandbox, s->store, SANDBOX_WRITE);
+    }
+    if (!o->no_sandbox && !o->no_uring)
+        make_ring(s);
+    if (need != NEED_TOKENIZER)
+        sandbox_allow(&sandbox, temporary && *temporary ? temporary : "/var/tmp", SANDBOX_WRITE);
+    sandbox_enter(&sandbox, report);
+    progress_detail(&s->progress, "%s", report);
+}
+
 quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
                           bool keeps)
 {
@@ -73,6 +116,8 @@ quire_status session_open(struct session *s, const struct options *o, const char
     s->source = FROM_OPTIONS;
     progress_open(&s->progress, o->quiet, o->verbose);
     quire_status status = output_open(&s->output, &s->error);
+    if (status == QUIRE_OK && need == NEED_OUTPUT)
+        confine(s, need);
     if (status != QUIRE_OK || need == NEED_OUTPUT)
         return status;
     status = model_path_find(&s->model_path, model ? model : o->model, &s->error);
@@ -80,6 +125,7 @@ quire_status session_open(struct session *s, const struct options *o, const char
         status = find_store(s);
     if (status != QUIRE_OK)
         return status;
+    confine(s, need);
 
     s->source = FROM_INPUT;
     if (need == NEED_TOKENIZER)
@@ -116,6 +162,7 @@ enum exit_code session_close(struct session *s, enum exit_code code)
     quire_engine_close(s->engine);
     quire_tokenizer_close(s->tokenizer);
     quire_model_close(s->model);
+    quire_reader_ring_close(s->ring);
     free(s->model_path);
     free(s->store);
     output_close(&s->output);
@@ -133,7 +180,7 @@ enum exit_code session_each(struct session *s, size_t n_arguments, session_work 
 
     size_t n_together = s->o->join ? n_paths : 1;
     for (size_t i = 0; i < n_paths; i += n_together) {
-        struct document document = {.paths = paths + i, .n_paths = n_together};
+        struct document document = {.paths = paths + i, .n_paths = n_together, .ring = s->ring};
         enum exit_code code = work(s, &document, user);
         document_release(&document);
         if (first_failure == EXIT_DONE)

@@ -16,6 +16,7 @@ struct session {
     quire_model *model; /* NULL where the tokenizer alone is needed */
     quire_tokenizer *tokenizer;
     quire_engine *engine;
+    quire_reader_ring *ring;       /* to read documents with in the sandbox, or NULL */
     char *store;                   /* NULL: nothing is kept */
     quire_progress state;          /* as the engine last reported it */
     double prefill_seen_at;        /* when a progress of prefill was last reported; on progress_now's clock */

@@ -41,7 +41,7 @@ void quire_book_describe(quire_book *book, const char *label, const char *first_
 {
     const struct quire_model *model = book->engine->model;
     struct kv_about about = {0};
-    const char *tokenizer = model_tokenizer_json_path(model) ? model_tokenizer_json_path(model) : model->path;
+    const char *tokenizer = model_tokenizer_path(model) ? model_tokenizer_path(model) : model->path;
     kv_about_set(about.label, sizeof about.label, label ? label : "", label ? strlen(label) : 0);
     kv_about_set(about.words, sizeof about.words, first_words ? first_words : "",
                  first_words ? strlen(first_words) : 0);

@@ -106,8 +106,8 @@ static size_t add_gguf(hash_state *state, const struct gguf *gguf)
 quire_status fingerprint_tokenizer(char hex[HASH_HEX_SIZE], const struct model_source *source, quire_error *err)
 {
     struct sys_map map = {0};
-    bool has_json = !source->gguf && sys_exists(source->tokenizer_json_path);
-    quire_status status = has_json ? sys_map_file(&map, source->tokenizer_json_path, err) : QUIRE_OK;
+    bool has_file = !source->gguf && sys_exists(source->tokenizer_path);
+    quire_status status = has_file ? sys_map_file(&map, source->tokenizer_path, err) : QUIRE_OK;
     if (status != QUIRE_OK)
         return status;
     hash_state *state = hash_open();
@@ -115,7 +115,7 @@ quire_status fingerprint_tokenizer(char hex[HASH_HEX_SIZE], const struct model_s
         sys_unmap(&map);
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the fingerprint of a tokenizer");
     }
-    bool is_there = has_json || (source->gguf && add_gguf(state, source->gguf) > 0);
+    bool is_there = has_file || (source->gguf && add_gguf(state, source->gguf) > 0);
     hash_add(state, map.data, map.n_bytes);
     if (is_there)
         hash_finish_hex(state, hex);

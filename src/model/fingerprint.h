@@ -12,9 +12,10 @@
 quire_status fingerprint(char hex[HASH_HEX_SIZE], const quire_config *config, const struct tensors *tensors,
                          quire_error *err);
 
-/* 128 bits over what the model's files say of its tokenizer: the GGUF's keys of that name, or the tokenizer.json, byte
- * by byte; "none" where there is nothing. It stands in for the tokenizer's own fingerprint, which only a whole
- * vocabulary gives: two that differ may still give the same ids, two that are the same do. Errors: IO, NO_MEMORY. */
+/* 128 bits over what the model's files say of its tokenizer: the GGUF's keys of that name, or the tokenizer.json (or
+ * spiece.model), byte by byte; "none" where there is nothing. It stands in for the tokenizer's own fingerprint, which
+ * only a whole vocabulary gives: two that differ may still give the same ids, two that are the same do. Errors: IO,
+ * NO_MEMORY. */
 struct model_source;
 quire_status fingerprint_tokenizer(char hex[HASH_HEX_SIZE], const struct model_source *source, quire_error *err);
 

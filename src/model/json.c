@@ -4,9 +4,35 @@
 
 #include "base/sys.h"
 
+/* Commas stand between values, so that there is at most one more in each object or array. */
+static quire_status check_counts(const char *text, size_t n, const char *what, quire_error *err)
+{
+    size_t n_containers = 0, n_values = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\';
+        else if (c == '{' || c == '[')
+            n_containers++, n_values++;
+        else
+            n_values += c == ',';
+    }
+    if (n_containers > JSON_MAX_CONTAINERS || n_values > JSON_MAX_VALUES)
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s' holds %zu objects and arrays and up to %zu values, expected at most %u and %u", what,
+                          n_containers, n_values, JSON_MAX_CONTAINERS, JSON_MAX_VALUES);
+    return QUIRE_OK;
+}
+
 quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err)
 {
     json_error_t where;
+    quire_status status = check_counts(text, n, what, err);
+    if (status != QUIRE_OK)
+        return status;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &where);
     if (!root)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not valid JSON: line %d, column %d: %s", what, where.line,
@@ -27,34 +53,9 @@ quire_status json_object_load(json_t **out, const char *path, quire_error *err)
     quire_status status = sys_read_file(&text, &n, path, JSON_MAX_BYTES, err);
     if (status != QUIRE_OK)
         return status;
-    status = json_check_counts(text, n, path, err);
-    if (status == QUIRE_OK)
-        status = json_object_parse(out, text, n, path, err);
+    status = json_object_parse(out, text, n, path, err);
     free(text);
     return status;
-}
-
-/* Commas stand between values, so that there is at most one more in each object or array. */
-quire_status json_check_counts(const char *text, size_t n, const char *what, quire_error *err)
-{
-    size_t n_containers = 0, n_values = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-        if (c == '"')
-            in_string = !in_string;
-        else if (in_string)
-            i += c == '\\';
-        else if (c == '{' || c == '[')
-            n_containers++, n_values++;
-        else
-            n_values += c == ',';
-    }
-    if (n_containers > JSON_MAX_CONTAINERS || n_values > JSON_MAX_VALUES)
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
-                          "'%s' holds %zu objects and arrays and up to %zu values, expected at most %u and %u", what,
-                          n_containers, n_values, JSON_MAX_CONTAINERS, JSON_MAX_VALUES);
-    return QUIRE_OK;
 }
 
 const char *json_kind(const json_t *value)

@@ -9,19 +9,20 @@
 
 #include "quire/error.h"
 
-/* Parses text of n bytes that `what` (a path) names. A key that is there twice is an error. Released with json_decref.
- * Errors: FORMAT with line and column; FORMAT when the outermost value is not an object. */
-quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err);
-/* A file, of at most JSON_MAX_BYTES and within the bounds of json_check_counts. */
-quire_status json_object_load(json_t **out, const char *path, quire_error *err);
+/* More objects and arrays, or more values, than any model's file has are refused before a text is parsed. Each takes
+ * memory out of proportion to the two or three bytes that it takes in the text: an empty object 236. Within these bounds
+ * a text takes less than its own size and 128 MiB. */
+#define JSON_MAX_CONTAINERS (1u << 18)
+#define JSON_MAX_VALUES     (1u << 20)
 
-/* Before a text is parsed: refuses one with more objects and arrays, or more values, than any model's file has. Each
- * takes memory out of proportion to the two or three bytes that it takes in the text: an empty object 236. Within these
- * bounds a text takes less than its own size and 128 MiB. Errors: UNSUPPORTED. */
-#define JSON_MAX_BYTES      ((size_t)16 << 20)
-#define JSON_MAX_CONTAINERS (1u << 17)
-#define JSON_MAX_VALUES     (1u << 19)
-quire_status json_check_counts(const char *text, size_t n, const char *what, quire_error *err);
+/* Parses text of n bytes that `what` (a path) names. A key that is there twice is an error. Released with json_decref.
+ * Errors: FORMAT with line and column; FORMAT when the outermost value is not an object; UNSUPPORTED beyond the bounds
+ * above. */
+quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err);
+
+/* A file, of at most JSON_MAX_BYTES. */
+#define JSON_MAX_BYTES ((size_t)16 << 20)
+quire_status json_object_load(json_t **out, const char *path, quire_error *err);
 
 /* "a string", "null", for messages. */
 const char *json_kind(const json_t *value);

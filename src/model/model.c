@@ -294,7 +294,7 @@ const struct gguf *model_gguf(const struct quire_model *model)
     return model->source->gguf;
 }
 
-const char *model_tokenizer_json_path(const struct quire_model *model)
+const char *model_tokenizer_path(const struct quire_model *model)
 {
-    return model->source->tokenizer_json_path;
+    return model->source->tokenizer_path;
 }

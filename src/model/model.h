@@ -70,10 +70,10 @@ quire_status model_check_files(const struct quire_model *model, quire_error *err
  * misshaped. Nothing where the reason lies elsewhere (a file that cannot be read). */
 void model_report(const char *path, void (*found)(void *user, const char *message), void *user);
 
-/* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
+/* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and a file such as tokenizer.json (may be missing).
  */
 struct gguf;
 const struct gguf *model_gguf(const struct quire_model *model);
-const char *model_tokenizer_json_path(const struct quire_model *model);
+const char *model_tokenizer_path(const struct quire_model *model);
 
 #endif

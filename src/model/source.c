@@ -96,7 +96,7 @@ void source_close(struct model_source *source)
     }
     free(source->files);
     free(source->config_path);
-    free(source->tokenizer_json_path);
+    free(source->tokenizer_path);
     free(source->vectors);
     free(source);
 }

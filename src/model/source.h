@@ -21,9 +21,9 @@ struct model_source {
     const char *format_name;   /* of a folder's weights: "safetensors", "pytorch" */
     struct mapped_file *files; /* of a folder; each is a shard */
     size_t n_files;
-    char *config_path;         /* of a folder */
-    char *tokenizer_json_path; /* of a folder; the file may not exist */
-    float *vectors;            /* what the pointers of the model and its layers point into */
+    char *config_path;    /* of a folder */
+    char *tokenizer_path; /* of a folder; the file may not exist */
+    float *vectors;       /* what the pointers of the model and its layers point into */
 };
 
 /* Errors: IO, FORMAT, UNSUPPORTED, NO_MEMORY. On failure *source is left for source_close to release. */
@@ -32,6 +32,10 @@ quire_status source_open_gguf(struct model_source *source, const char *path, qui
  * family is refused by its configuration before its weights are looked at. */
 quire_status source_find_folder(struct model_source *source, const char *path, quire_error *err);
 quire_status source_open_weights(struct model_source *source, const char *path, quire_error *err);
+
+/* The file with a folder's tokenizer, malloc'ed: tokenizer.json, spiece.model or tokenizer.model, the first that is
+ * there; where none is, tokenizer.json. Errors: NO_MEMORY. */
+quire_status source_find_tokenizer(char **path, const char *folder, quire_error *err);
 
 /* Whether touching a page of the files brings in those behind it. Off while a model is opened: only vectors and samples
  * are touched then, and 8 MB of read-ahead for each made opening a 13 GB checkpoint take 56 s instead of 0.03. */

@@ -133,12 +133,25 @@ static quire_status open_single(struct model_source *source, const struct weight
     return status == QUIRE_OK ? tensors_sort(&source->tensors, err) : status;
 }
 
+/* tokenizer.json is the whole pipeline; a SentencePiece model beside it is what that was made from. */
+quire_status source_find_tokenizer(char **path, const char *folder, quire_error *err)
+{
+    static const char *const names[] = {"tokenizer.json", "spiece.model", "tokenizer.model"};
+    size_t found = 0;
+    for (size_t i = sizeof names / sizeof *names; i-- > 0;)
+        found = has_file(folder, names[i]) ? i : found;
+    *path = path_join(folder, names[found], err);
+    return *path ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+}
+
 quire_status source_find_folder(struct model_source *source, const char *path, quire_error *err)
 {
     source->config_path = path_join(path, "config.json", err);
-    source->tokenizer_json_path = path_join(path, "tokenizer.json", err);
-    if (!source->config_path || !source->tokenizer_json_path)
+    if (!source->config_path)
         return QUIRE_ERR_NO_MEMORY;
+    quire_status status = source_find_tokenizer(&source->tokenizer_path, path, err);
+    if (status != QUIRE_OK)
+        return status;
     if (!sys_exists(source->config_path))
         return quire_fail(err, QUIRE_ERR_IO,
                           "folder '%s' has no config.json; a model is a folder with config.json and model.safetensors "

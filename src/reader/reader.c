@@ -128,6 +128,7 @@ quire_status quire_reader_open(quire_reader **out, const char *path, const quire
         return QUIRE_ERR_NO_MEMORY;
     r->input.fd = r->input.wake_fd = -1;
     r->input.buffer_bytes = opts->buffer_bytes ? opts->buffer_bytes : DEFAULT_BUFFER_BYTES;
+    r->input.ring = opts->ring;
     r->input.n_in_flight = opts->n_in_flight ? opts->n_in_flight : DEFAULT_IN_FLIGHT;
     atomic_init(&r->input.is_cancelled, false);
     r->at = r->carried;

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "quire/error.h"
+#include "quire/reader.h"
 
 #define READER_HEADROOM 64 /* keeps what follows aligned to a cache line */
 
@@ -22,7 +22,8 @@ struct reader_input {
     size_t buffer_bytes;  /* of one read, at least 1 */
     uint32_t n_in_flight; /* reads at once, at least 1 */
     atomic_bool is_cancelled;
-    int wake_fd; /* of a stream: becomes readable when is_cancelled is set; -1 otherwise */
+    int wake_fd;             /* of a stream: becomes readable when is_cancelled is set; -1 otherwise */
+    quire_reader_ring *ring; /* the caller's, or NULL */
 };
 
 struct reader_source {

@@ -18,6 +18,15 @@
 #include "base/sys.h"
 #include "reader/reader_source.h"
 
+/* Readers have one slot more than reads in flight. */
+enum { RING_ENTRIES = 5 };
+
+struct quire_reader_ring {
+    struct io_uring ring;
+    bool is_used;   /* by a reader */
+    bool is_broken; /* reads were left in it: it is not used again */
+};
+
 struct slot {
     unsigned char *data;
     int64_t offset;  /* of the part in the file */
@@ -31,7 +40,8 @@ struct slot {
 struct uring_source {
     struct reader_source source;
     struct reader_input *input;
-    struct io_uring ring;
+    struct io_uring *ring; /* own_ring, or that of the caller's */
+    struct io_uring own_ring;
     bool is_registered;
     unsigned char *memory; /* n_slots x stride; a slot's data begins READER_HEADROOM into its stride */
     int64_t next_offset;   /* of the first part that no read was asked for */
@@ -46,7 +56,7 @@ struct uring_source {
 /* Prepares a read of what is left of the slot's part. */
 static void prepare(struct uring_source *self, struct slot *slot)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+    struct io_uring_sqe *sqe = io_uring_get_sqe(self->ring);
     assert(sqe);
     slot->vector = (struct iovec){.iov_base = slot->data + slot->n_read, .iov_len = slot->n_wanted - slot->n_read};
     __u64 offset = (__u64)slot->offset + slot->n_read;
@@ -74,7 +84,7 @@ static void read_next_part(struct uring_source *self, struct slot *slot)
 
 static uint32_t n_in_kernel(const struct uring_source *self)
 {
-    return self->n_pending - io_uring_sq_ready(&self->ring);
+    return self->n_pending - io_uring_sq_ready(self->ring);
 }
 
 /* Waits for one completion and notes what it brought; what is left after a short read is prepared again. Returns 0 or
@@ -82,12 +92,12 @@ static uint32_t n_in_kernel(const struct uring_source *self)
 static int reap(struct uring_source *self)
 {
     struct io_uring_cqe *completion;
-    int rc = sys.uring_wait(&self->ring, &completion);
+    int rc = sys.uring_wait(self->ring, &completion);
     if (rc < 0)
         return -rc;
     struct slot *slot = io_uring_cqe_get_data(completion);
     int result = completion->res;
-    io_uring_cqe_seen(&self->ring, completion);
+    io_uring_cqe_seen(self->ring, completion);
     self->n_pending--;
     slot->is_reading = false;
     if (result > 0)
@@ -104,8 +114,8 @@ static int reap(struct uring_source *self)
 /* Hands prepared reads to the kernel. Returns 0 or an errno value. */
 static int submit(struct uring_source *self)
 {
-    while (io_uring_sq_ready(&self->ring) > 0) {
-        int rc = sys.uring_submit(&self->ring);
+    while (io_uring_sq_ready(self->ring) > 0) {
+        int rc = sys.uring_submit(self->ring);
         if (rc > 0)
             continue;
         /* EAGAIN, EBUSY: the kernel is short of room for reads; one that completes gives some back. */
@@ -165,19 +175,45 @@ static quire_status uring_next(struct reader_source *source, unsigned char **byt
     return QUIRE_OK;
 }
 
+/* The caller's ring, where there is one that this reader can use, else one of its own. Returns 0 or -errno. */
+static int open_ring(struct uring_source *self)
+{
+    quire_reader_ring *ring = self->input->ring;
+    if (ring && !ring->is_used && !ring->is_broken && self->n_slots <= RING_ENTRIES) {
+        ring->is_used = true;
+        self->ring = &ring->ring;
+        return 0;
+    }
+    self->ring = &self->own_ring;
+    return sys.uring_open(self->ring, self->n_slots);
+}
+
+static void close_ring(struct uring_source *self, bool is_drained)
+{
+    quire_reader_ring *ring = self->input->ring;
+    /* The ring is torn down behind our back after queue_exit; the locked memory is wanted back now, since a limit on it
+     * would meet the next reader. */
+    if (self->is_registered)
+        io_uring_unregister_buffers(self->ring);
+    if (self->ring == &self->own_ring) {
+        io_uring_queue_exit(self->ring);
+    } else {
+        ring->is_used = false;
+        ring->is_broken = self->n_pending > 0 || !is_drained;
+    }
+}
+
 static void uring_close(struct reader_source *source)
 {
     struct uring_source *self = (struct uring_source *)source;
+    if (self->ring != &self->own_ring)
+        submit(self); /* what was prepared would be left to the next reader */
     /* Reads of regular files complete by themselves. Any signal may interrupt the wait, not only a cancelling one. */
     int code = 0;
     while (n_in_kernel(self) > 0 && (code == 0 || code == EINTR))
         code = reap(self);
     bool is_drained = n_in_kernel(self) == 0;
-    /* The ring is torn down behind our back after queue_exit; the locked memory is wanted back now, since a limit on it
-     * would meet the next reader. */
-    if (self->is_registered)
-        io_uring_unregister_buffers(&self->ring);
-    io_uring_queue_exit(&self->ring);
+    close_ring(self, is_drained);
     if (is_drained) /* otherwise a leak is the lesser evil: the kernel may still write there */
         free(self->memory);
     free(self);
@@ -190,7 +226,7 @@ static void register_buffers(struct uring_source *self)
     if (vectors) {
         for (uint32_t i = 0; i < self->n_slots; i++)
             vectors[i] = (struct iovec){.iov_base = self->slots[i].data, .iov_len = self->buffer_bytes};
-        rc = sys.uring_register(&self->ring, vectors, self->n_slots);
+        rc = sys.uring_register(self->ring, vectors, self->n_slots);
         free(vectors);
     }
     self->is_registered = rc == 0;
@@ -232,7 +268,7 @@ quire_status reader_uring_open(struct reader_source **out, struct reader_input *
     quire_status status = allocate(&self, input, err);
     if (status != QUIRE_OK)
         return status;
-    int rc = sys.uring_open(&self->ring, self->n_slots);
+    int rc = open_ring(self);
     if (rc < 0) {
         free(self->memory);
         free(self);
@@ -250,4 +286,26 @@ quire_status reader_uring_open(struct reader_source **out, struct reader_input *
     }
     *out = &self->source;
     return QUIRE_OK;
+}
+
+quire_status quire_reader_ring_open(quire_reader_ring **out, quire_error *err)
+{
+    quire_reader_ring *ring = mem_calloc(1, sizeof *ring, "a reader's ring", err);
+    if (!ring)
+        return QUIRE_ERR_NO_MEMORY;
+    int rc = sys.uring_open_for_reads(&ring->ring, RING_ENTRIES);
+    if (rc < 0) {
+        free(ring);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "an io_uring that can only read is refused: %s", strerror(-rc));
+    }
+    *out = ring;
+    return QUIRE_OK;
+}
+
+void quire_reader_ring_close(quire_reader_ring *ring)
+{
+    if (!ring)
+        return;
+    io_uring_queue_exit(&ring->ring);
+    free(ring);
 }

@@ -7,6 +7,11 @@
  *     -> words                 the last word
  *     -> ids                   nothing
  *
+ * With a SentencePiece vocabulary the last two are others:
+ *
+ *     -> spaces                those that may be the text's last
+ *     -> ids                   what has more than one way to go on (unigram.c)
+ *
  * An added token ends the text for the stages behind it: nothing composes and no word goes on across it. */
 #include "tokenizer_private.h"
 
@@ -14,6 +19,8 @@
 #include "bpe.h"
 #include "nfc.h"
 #include "pretokenize.h"
+#include "spaces.h"
+#include "unigram.h"
 
 /* What the stages see at a time: their buffers stay small, and in the cache, however much is fed at once. */
 #define BLOCK_BYTES ((size_t)64 << 10)
@@ -27,6 +34,8 @@ struct quire_encoder {
     struct nfc nfc;
     struct pretokenizer pretokenizer;
     struct bpe bpe;
+    struct spaces spaces;
+    struct unigram unigram;
     struct id_list ids;
 };
 
@@ -42,17 +51,35 @@ static quire_status encode_words(struct quire_encoder *encoder, bool is_end, qui
     return status;
 }
 
+static quire_status take_spaced_text(void *context, const uint8_t *text, size_t n, quire_error *err)
+{
+    struct quire_encoder *encoder = context;
+    return unigram_feed(&encoder->unigram, text, n, &encoder->ids, err);
+}
+
 static quire_status take_segment_text(void *context, const uint8_t *text, size_t n, quire_error *err)
 {
     struct quire_encoder *encoder = context;
+    if (encoder->tokenizer->vocab.pieces) {
+        struct sink sink = {encoder, take_spaced_text, NULL};
+        return spaces_feed(&encoder->spaces, text, n, &sink, err);
+    }
     quire_status status = pretokenizer_feed(&encoder->pretokenizer, text, n, err);
     return status == QUIRE_OK ? encode_words(encoder, false, err) : status;
+}
+
+static quire_status finish_segment(struct quire_encoder *encoder, quire_error *err)
+{
+    if (!encoder->tokenizer->vocab.pieces)
+        return encode_words(encoder, true, err);
+    spaces_finish(&encoder->spaces);
+    return unigram_finish(&encoder->unigram, &encoder->ids, err);
 }
 
 static quire_status take_normalized_token(void *context, int32_t id, quire_error *err)
 {
     struct quire_encoder *encoder = context;
-    quire_status status = encode_words(encoder, true, err);
+    quire_status status = finish_segment(encoder, err);
     return status == QUIRE_OK ? id_list_append(&encoder->ids, &id, 1, err) : status;
 }
 
@@ -80,7 +107,7 @@ static quire_status finish_raw_text(struct quire_encoder *encoder, quire_error *
     quire_status status = nfc_finish(&encoder->nfc, &normalized, err);
     if (status == QUIRE_OK)
         status = added_search_finish(&encoder->normalized, &segment, err);
-    return status == QUIRE_OK ? encode_words(encoder, true, err) : status;
+    return status == QUIRE_OK ? finish_segment(encoder, err) : status;
 }
 
 static quire_status take_raw_token(void *context, int32_t id, quire_error *err)
@@ -167,6 +194,8 @@ static void start_text(struct quire_encoder *encoder)
     encoder->normalized.n_held = 0;
     nfc_reset(&encoder->nfc);
     pretokenizer_reset(&encoder->pretokenizer);
+    spaces_reset(&encoder->spaces);
+    unigram_reset(&encoder->unigram);
 }
 
 quire_status quire_encoder_open(quire_encoder **out, const quire_tokenizer *tokenizer, bool parse_special,
@@ -175,7 +204,7 @@ quire_status quire_encoder_open(quire_encoder **out, const quire_tokenizer *toke
     struct quire_encoder *encoder = mem_calloc(1, sizeof *encoder, "an encoder", err);
     if (!encoder)
         return QUIRE_ERR_NO_MEMORY;
-    quire_status status = bpe_init(&encoder->bpe, &tokenizer->vocab, err);
+    quire_status status = tokenizer->vocab.pieces ? QUIRE_OK : bpe_init(&encoder->bpe, &tokenizer->vocab, err);
     if (status != QUIRE_OK) {
         free(encoder);
         return status;
@@ -185,6 +214,8 @@ quire_status quire_encoder_open(quire_encoder **out, const quire_tokenizer *toke
     added_search_init(&encoder->normalized, &tokenizer->added[parse_special][ADDED_NORMALIZED]);
     nfc_init(&encoder->nfc, tokenizer->unicode);
     pretokenizer_init(&encoder->pretokenizer, tokenizer->unicode);
+    spaces_init(&encoder->spaces, tokenizer->vocab.pieces);
+    unigram_init(&encoder->unigram, &tokenizer->vocab);
     *out = encoder;
     return QUIRE_OK;
 }
@@ -196,6 +227,8 @@ void quire_encoder_close(quire_encoder *encoder)
     nfc_release(&encoder->nfc);
     pretokenizer_release(&encoder->pretokenizer);
     bpe_release(&encoder->bpe);
+    spaces_release(&encoder->spaces);
+    unigram_release(&encoder->unigram);
     free(encoder->ids.ids);
     free(encoder);
 }

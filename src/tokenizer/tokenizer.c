@@ -7,12 +7,15 @@
 #include "base/sys.h"
 #include "model/gguf.h"
 #include "model/model.h"
+#include "model/source.h"
 #include "nfc.h"
+#include "pieces.h"
 #include "unicode.h"
 #include "vocab_source.h"
 
-#define MAX_JSON_BYTES ((size_t)256 << 20)
-#define END_OF_TEXT    "<|endoftext|>"
+#define MAX_JSON_BYTES   ((size_t)256 << 20)
+#define MAX_SPIECE_BYTES ((size_t)64 << 20)
+#define END_OF_TEXT      "<|endoftext|>"
 
 /* --- added tokens ------------------------------------------------------------------------------------------------- */
 
@@ -68,6 +71,15 @@ static void hash_token(hash_state *state, const struct vocab *vocab, uint32_t id
     hash_add(state, token_spelling(vocab, token), token->n_spelling);
 }
 
+static void hash_pieces(hash_state *state, const struct pieces *pieces)
+{
+    const uint8_t settings[] = {pieces->adds_prefix, pieces->squeezes, pieces->escapes};
+    hash_add_text(state, "unigram");
+    hash_add(state, settings, sizeof settings);
+    hash_add(state, pieces->types, pieces->n_scores);
+    hash_add(state, pieces->scores, pieces->n_scores * sizeof *pieces->scores);
+}
+
 /* In the order of ids and ranks, so that it does not matter where the vocabulary was read from. The version of Unicode
  * counts: it decides what a letter is. */
 static quire_status make_fingerprint(struct quire_tokenizer *tokenizer, quire_error *err)
@@ -85,6 +97,8 @@ static quire_status make_fingerprint(struct quire_tokenizer *tokenizer, quire_er
     for (uint32_t id = 0; id < vocab->n_tokens; id++)
         hash_token(state, vocab, id);
     hash_add(state, by_rank, vocab->n_merges * sizeof *by_rank);
+    if (vocab->pieces)
+        hash_pieces(state, vocab->pieces);
     hash_finish_hex(state, tokenizer->fingerprint);
     hash_close(state);
     free(by_rank);
@@ -98,9 +112,14 @@ static quire_status finish(struct quire_tokenizer *tokenizer, quire_error *err)
 {
     struct vocab *vocab = &tokenizer->vocab;
     int32_t end_of_text = vocab_find(vocab, END_OF_TEXT, strlen(END_OF_TEXT));
+    if (end_of_text < 0 && vocab_token(vocab, vocab->end_of_text))
+        end_of_text = (int32_t)vocab->end_of_text;
     tokenizer->end_of_text = quire_tokenizer_is_special(tokenizer, end_of_text) ? end_of_text : -1;
-    tokenizer->unicode = unicode_table_make(err);
-    quire_status status = tokenizer->unicode ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    if (!vocab->pieces) { /* what they are cut into does not depend on what a letter is */
+        tokenizer->unicode = unicode_table_make(err);
+        status = tokenizer->unicode ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    }
     for (size_t id = 0; status == QUIRE_OK && id < vocab->n_tokens; id++)
         if (vocab->tokens[id].flags & TOKEN_ADDED)
             status = add_searches(tokenizer, (int32_t)id, err);
@@ -109,16 +128,32 @@ static quire_status finish(struct quire_tokenizer *tokenizer, quire_error *err)
     return status;
 }
 
-/* From one of the two sources; json == NULL: from gguf. path is for messages. */
-static quire_status open_from(struct quire_tokenizer **out, const char *path, const char *json, size_t n_json,
-                              const struct gguf *gguf, quire_error *err)
+/* Where a vocabulary stands: in a GGUF, or in the bytes of a file of its own. path is for messages. */
+struct source {
+    const char *path;
+    const struct gguf *gguf;
+    const char *bytes;
+    size_t n_bytes;
+    bool is_spiece; /* not a tokenizer.json */
+};
+
+static quire_status fill(struct vocab *vocab, const struct source *source, quire_error *err)
+{
+    if (source->gguf)
+        return vocab_read_gguf(vocab, source->gguf, err);
+    if (source->is_spiece)
+        return vocab_read_spiece(vocab, (const unsigned char *)source->bytes, source->n_bytes, err);
+    return vocab_read_json(vocab, source->bytes, source->n_bytes, err);
+}
+
+static quire_status open_source(struct quire_tokenizer **out, const struct source *source, quire_error *err)
 {
     struct quire_tokenizer *tokenizer = mem_calloc(1, sizeof *tokenizer, "a tokenizer", err);
     if (!tokenizer)
         return QUIRE_ERR_NO_MEMORY;
-    tokenizer->vocab.path = path;
-    quire_status status =
-        json ? vocab_read_json(&tokenizer->vocab, json, n_json, err) : vocab_read_gguf(&tokenizer->vocab, gguf, err);
+    tokenizer->vocab.path = source->path;
+    tokenizer->vocab.end_of_text = -1;
+    quire_status status = fill(&tokenizer->vocab, source, err);
     if (status == QUIRE_OK)
         status = finish(tokenizer, err);
     tokenizer->vocab.path = NULL; /* the caller's, and not needed again */
@@ -129,14 +164,30 @@ static quire_status open_from(struct quire_tokenizer **out, const char *path, co
     return status;
 }
 
-static quire_status open_json(struct quire_tokenizer **out, const char *path, quire_error *err)
+/* A SentencePiece model is known by its name: the first bytes of one may be those of a JSON text. */
+static quire_status open_file(struct quire_tokenizer **out, const char *path, quire_error *err)
 {
+    static const char suffix[] = ".model";
+    size_t n_path = strlen(path), n_suffix = strlen(suffix);
     char *text = NULL;
-    size_t n = 0;
-    quire_status status = sys_read_file(&text, &n, path, MAX_JSON_BYTES, err);
+    struct source source = {.path = path,
+                            .is_spiece = n_path >= n_suffix && strcmp(path + n_path - n_suffix, suffix) == 0};
+    quire_status status =
+        sys_read_file(&text, &source.n_bytes, path, source.is_spiece ? MAX_SPIECE_BYTES : MAX_JSON_BYTES, err);
+    source.bytes = text;
     if (status == QUIRE_OK)
-        status = open_from(out, path, text, n, NULL, err);
+        status = open_source(out, &source, err);
     free(text);
+    return status;
+}
+
+static quire_status open_folder(struct quire_tokenizer **out, const char *path, quire_error *err)
+{
+    char *file = NULL;
+    quire_status status = source_find_tokenizer(&file, path, err);
+    if (status == QUIRE_OK)
+        status = open_file(out, file, err);
+    free(file);
     return status;
 }
 
@@ -145,7 +196,7 @@ static quire_status open_gguf(struct quire_tokenizer **out, const char *path, qu
     struct gguf *gguf = NULL;
     quire_status status = gguf_open(&gguf, path, err);
     if (status == QUIRE_OK)
-        status = open_from(out, path, NULL, 0, gguf, err);
+        status = open_source(out, &(struct source){.path = path, .gguf = gguf}, err);
     gguf_close(gguf);
     return status;
 }
@@ -169,22 +220,16 @@ quire_status quire_tokenizer_open_path(quire_tokenizer **out, const char *path, 
     look_at(path, &is_folder, &is_gguf);
     if (is_gguf)
         return open_gguf(out, path, err);
-    if (!is_folder)
-        return open_json(out, path, err);
-    char *file = NULL;
-    if (asprintf(&file, "%s/tokenizer.json", path) < 0)
-        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the path of '%s'", path);
-    quire_status status = open_json(out, file, err);
-    free(file);
-    return status;
+    return is_folder ? open_folder(out, path, err) : open_file(out, path, err);
 }
 
 quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *model, quire_error *err)
 {
     const struct gguf *gguf = model_gguf(model);
     quire_tokenizer *tokenizer = NULL;
-    quire_status status = gguf ? open_from(&tokenizer, quire_model_path(model), NULL, 0, gguf, err)
-                               : open_json(&tokenizer, model_tokenizer_json_path(model), err);
+    const char *path = quire_model_path(model);
+    quire_status status = gguf ? open_source(&tokenizer, &(struct source){.path = path, .gguf = gguf}, err)
+                               : open_file(&tokenizer, model_tokenizer_path(model), err);
     if (status != QUIRE_OK)
         return status;
     uint32_t n_tokens = quire_tokenizer_n_tokens(tokenizer), n_rows = quire_model_config(model)->vocab_size;

@@ -12,7 +12,7 @@ enum added_stage { ADDED_RAW, ADDED_NORMALIZED, ADDED_N_STAGES };
 
 struct quire_tokenizer {
     struct vocab vocab;
-    uint8_t *unicode;                      /* the table of unicode.h */
+    uint8_t *unicode;                      /* the table of unicode.h; NULL: pieces */
     struct added added[2][ADDED_N_STAGES]; /* [0]: without the special tokens, [1]: with them */
     int32_t end_of_text;
     char fingerprint[HASH_HEX_SIZE];

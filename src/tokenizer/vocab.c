@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "code_point.h"
 #include "model/printable.h"
+#include "pieces.h"
 
 /* --- the byte alphabet -------------------------------------------------------------------------------------------- */
 
@@ -39,6 +40,7 @@ void vocab_release(struct vocab *vocab)
     free(vocab->merges);
     free(vocab->products);
     buffer_release(&vocab->text);
+    pieces_close(vocab->pieces);
     *vocab = (struct vocab){0};
 }
 

@@ -1,7 +1,8 @@
-/* The vocabulary: tokens, merges and what each byte starts as. Filled by vocab_json.c or vocab_gguf.c, then read-only.
+/* The vocabulary: tokens, merges and what each byte starts as. Filled by vocab_json.c, vocab_gguf.c or vocab_spiece.c,
+ * then read-only.
  *
- * A token is spelt in GPT-2's byte alphabet, one printable character for each byte; an added token is spelt as itself.
- */
+ * In byte-level BPE a token is spelt in GPT-2's byte alphabet, one printable character for each byte; an added token is
+ * spelt as itself. A SentencePiece vocabulary has no merges, but what pieces.h adds. */
 #ifndef QUIRE_TOKENIZER_VOCAB_H
 #define QUIRE_TOKENIZER_VOCAB_H
 
@@ -32,6 +33,8 @@ struct token {
 #define MERGE_FREE       UINT64_MAX /* a slot of the table without a merge */
 #define MERGE_NONE       UINT32_MAX /* instead of a rank: the pair has no merge */
 
+struct pieces;
+
 struct vocab {
     const char *path; /* for messages; not owned, valid while the vocabulary is being filled */
     bool is_nfc;      /* text is normalised to NFC */
@@ -44,6 +47,8 @@ struct vocab {
     size_t index_mask, merges_mask;
     uint32_t n_merges;
     int32_t byte_ids[256];
+    int64_t end_of_text;   /* its id, as the file says; -1: it says nothing */
+    struct pieces *pieces; /* a SentencePiece vocabulary; NULL: byte-level BPE */
 };
 
 /* All zero, with path, is an empty vocabulary that has not been reserved. */

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "model/gguf.h"
 #include "model/printable.h"
+#include "pieces.h"
 
 enum gguf_token_type {
     TYPE_NORMAL = 1,
@@ -15,46 +16,96 @@ enum gguf_token_type {
     TYPE_UNUSED = 5,
 };
 
-enum { GGUF_TYPE_INT32 = 5, GGUF_TYPE_STRING = 8 };
+enum { GGUF_TYPE_UINT8 = 0, GGUF_TYPE_INT32 = 5, GGUF_TYPE_FLOAT32 = 6, GGUF_TYPE_STRING = 8 };
 
 static bool is_text(struct gguf_string string, const char *text)
 {
     return string.n == strlen(text) && memcmp(string.bytes, text, string.n) == 0;
 }
 
-/* GGUF names no normaliser; `pre` names the tokenizer that the file was made from, and with it the normaliser. */
-static quire_status read_kind(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+/* A flag that files may have; *value is untouched where this one has not. */
+static quire_status get_flag(const struct gguf *gguf, const char *key, bool *value, quire_error *err)
 {
-    struct gguf_string model = {0}, pre = {0};
-    bool found = false, has_pre = false;
-    quire_status status = gguf_get_string(gguf, "tokenizer.ggml.model", &model, &found, err);
-    if (status == QUIRE_OK)
-        status = gguf_get_string(gguf, "tokenizer.ggml.pre", &pre, &has_pre, err);
+    bool found;
+    return gguf_get_bool(gguf, key, value, &found, err);
+}
+
+static quire_status check_false(const struct vocab *vocab, const struct gguf *gguf, const char *key, quire_error *err)
+{
+    bool value = false;
+    quire_status status = get_flag(gguf, key, &value, err);
+    if (status == QUIRE_OK && value)
+        status =
+            quire_fail(err, QUIRE_ERR_UNSUPPORTED, "'%s': %s true is not supported, expected false", vocab->path, key);
+    return status;
+}
+
+/* GGUF names no normaliser; `pre` names the tokenizer that the file was made from, and with it the normaliser. */
+static quire_status read_bpe_settings(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_string pre = {0};
+    bool has_pre = false;
+    quire_status status = gguf_get_string(gguf, "tokenizer.ggml.pre", &pre, &has_pre, err);
     if (status != QUIRE_OK)
         return status;
-    if (!found)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has no tokenizer.ggml.model", vocab->path);
-    if (!is_text(model, "gpt2"))
-        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
-                          "'%s': tokenizer.ggml.model '%s' is not supported, expected 'gpt2'", vocab->path,
-                          printable(model.bytes, model.n).text);
     vocab->is_nfc = !has_pre || is_text(pre, "mpt") || is_text(pre, "gpt-neox");
     if (!vocab->is_nfc && !is_text(pre, "gpt-2"))
         return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
                           "'%s': tokenizer.ggml.pre '%s' is not supported, expected 'mpt', 'gpt-neox' or 'gpt-2'",
                           vocab->path, printable(pre.bytes, pre.n).text);
-    static const char *const additions[] = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
-                                            "tokenizer.ggml.add_space_prefix"};
-    for (size_t i = 0; i < sizeof additions / sizeof additions[0]; i++) {
-        bool value = false;
-        status = gguf_get_bool(gguf, additions[i], &value, &found, err);
-        if (status != QUIRE_OK)
-            return status;
-        if (found && value)
-            return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "'%s': %s true is not supported, expected false", vocab->path,
-                              additions[i]);
-    }
-    return QUIRE_OK;
+    return check_false(vocab, gguf, "tokenizer.ggml.add_space_prefix", err);
+}
+
+/* What is absent is as in llama.cpp, which such files are written for. */
+static quire_status read_piece_settings(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_array rules = {0};
+    bool found = false;
+    quire_status status = pieces_open(vocab, err);
+    if (status != QUIRE_OK)
+        return status;
+    vocab->pieces->squeezes = false;
+    status = get_flag(gguf, "tokenizer.ggml.add_space_prefix", &vocab->pieces->adds_prefix, err);
+    if (status == QUIRE_OK)
+        status = get_flag(gguf, "tokenizer.ggml.remove_extra_whitespaces", &vocab->pieces->squeezes, err);
+    if (status == QUIRE_OK)
+        status = check_false(vocab, gguf, "tokenizer.ggml.treat_whitespace_as_suffix", err);
+    if (status == QUIRE_OK)
+        status = gguf_get_array(gguf, "tokenizer.ggml.precompiled_charsmap", GGUF_TYPE_UINT8, &rules, &found, err);
+    if (status == QUIRE_OK && rules.n > 0)
+        status = quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                            "'%s': tokenizer.ggml.precompiled_charsmap has %llu bytes of rules, which is not supported",
+                            vocab->path, (unsigned long long)rules.n);
+    return status;
+}
+
+static quire_status read_settings(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_string model = {0};
+    uint32_t end_of_text = 0;
+    bool found = false, has_end = false;
+    quire_status status = gguf_get_string(gguf, "tokenizer.ggml.model", &model, &found, err);
+    if (status == QUIRE_OK)
+        status = gguf_get_u32(gguf, "tokenizer.ggml.eos_token_id", &end_of_text, &has_end, err);
+    if (status != QUIRE_OK)
+        return status;
+    if (!found)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has no tokenizer.ggml.model", vocab->path);
+    if (has_end)
+        vocab->end_of_text = end_of_text;
+    if (is_text(model, "gpt2"))
+        status = read_bpe_settings(vocab, gguf, err);
+    else if (is_text(model, "llama") || is_text(model, "t5"))
+        status = read_piece_settings(vocab, gguf, err);
+    else
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "'%s': tokenizer.ggml.model '%s' is not supported, expected 'gpt2', 'llama' or 't5'",
+                          vocab->path, printable(model.bytes, model.n).text);
+    if (status == QUIRE_OK)
+        status = check_false(vocab, gguf, "tokenizer.ggml.add_bos_token", err);
+    if (status == QUIRE_OK)
+        status = check_false(vocab, gguf, "tokenizer.ggml.add_eos_token", err);
+    return status;
 }
 
 /* Old converters filled the embedding's spare rows with user-defined tokens "[PAD<id>]"; no text means them. */
@@ -117,27 +168,69 @@ static quire_status get_array(const struct vocab *vocab, const struct gguf *gguf
     return status;
 }
 
-quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+/* Merges that SentencePiece keeps as pieces are scored by their rank: 0, -1, -2 and so on. 'llama' is written for both
+ * kinds, and nothing else tells them apart. */
+static bool are_ranks(const struct gguf_array *scores, const struct gguf_array *types)
 {
-    struct gguf_array tokens = {0}, types = {0}, merges = {0};
-    quire_status status = read_kind(vocab, gguf, err);
-    if (status == QUIRE_OK)
-        status = get_array(vocab, gguf, "tokenizer.ggml.tokens", GGUF_TYPE_STRING, &tokens, err);
-    if (status == QUIRE_OK)
-        status = get_array(vocab, gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, &types, err);
-    if (status == QUIRE_OK)
-        status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_TYPE_STRING, &merges, err);
-    if (status == QUIRE_OK && types.n != tokens.n)
-        status = quire_fail(
-            err, QUIRE_ERR_FORMAT,
-            "'%s' has %llu elements in tokenizer.ggml.token_type, expected as many as in tokenizer.ggml.tokens, %llu",
-            vocab->path, (unsigned long long)types.n, (unsigned long long)tokens.n);
-    if (status == QUIRE_OK)
-        status = vocab_reserve(vocab, tokens.n, merges.n, err);
+    float before = 0;
+    size_t n_normal = 0;
+    for (uint64_t id = 0; id < scores->n; id++) {
+        float score = f32_from_bits(load_u32(scores->data + 4 * id));
+        if (load_u32(types->data + 4 * id) != TYPE_NORMAL)
+            continue;
+        if (n_normal++ > 0 && score != before - 1)
+            return false;
+        before = score;
+    }
+    return n_normal > 1;
+}
+
+static quire_status check_length(const struct vocab *vocab, const char *key, const struct gguf_array *array,
+                                 const struct gguf_array *tokens, quire_error *err)
+{
+    if (array->n == tokens->n)
+        return QUIRE_OK;
+    return quire_fail(err, QUIRE_ERR_FORMAT,
+                      "'%s' has %llu elements in %s, expected as many as in tokenizer.ggml.tokens, %llu", vocab->path,
+                      (unsigned long long)array->n, key, (unsigned long long)tokens->n);
+}
+
+static quire_status read_pieces(struct vocab *vocab, const struct gguf *gguf, const struct gguf_array *tokens,
+                                const struct gguf_array *types, quire_error *err)
+{
+    struct gguf_array scores = {0};
     size_t cursor = 0;
-    for (uint64_t id = 0; status == QUIRE_OK && id < tokens.n; id++) {
-        struct gguf_string token = gguf_array_string(&tokens, &cursor);
-        status = read_token(vocab, id, token, (int32_t)load_u32(types.data + 4 * id), err);
+    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, &scores, err);
+    if (status == QUIRE_OK)
+        status = check_length(vocab, "tokenizer.ggml.scores", &scores, tokens, err);
+    if (status == QUIRE_OK && are_ranks(&scores, types))
+        status =
+            quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                       "'%s': its SentencePiece vocabulary is of the kind BPE (the scores are ranks), which is not "
+                       "supported, expected UNIGRAM",
+                       vocab->path);
+    if (status == QUIRE_OK)
+        status = vocab_reserve(vocab, tokens->n, 0, err);
+    for (uint64_t id = 0; status == QUIRE_OK && id < tokens->n; id++) {
+        struct gguf_string token = gguf_array_string(tokens, &cursor);
+        int32_t type = (int32_t)load_u32(types->data + 4 * id);
+        status = pieces_add(vocab, token.bytes, token.n, f32_from_bits(load_u32(scores.data + 4 * id)),
+                            is_padding(token, id) ? PIECE_UNUSED : type, err);
+    }
+    return status;
+}
+
+static quire_status read_merges(struct vocab *vocab, const struct gguf *gguf, const struct gguf_array *tokens,
+                                const struct gguf_array *types, quire_error *err)
+{
+    struct gguf_array merges = {0};
+    size_t cursor = 0;
+    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_TYPE_STRING, &merges, err);
+    if (status == QUIRE_OK)
+        status = vocab_reserve(vocab, tokens->n, merges.n, err);
+    for (uint64_t id = 0; status == QUIRE_OK && id < tokens->n; id++) {
+        struct gguf_string token = gguf_array_string(tokens, &cursor);
+        status = read_token(vocab, id, token, (int32_t)load_u32(types->data + 4 * id), err);
     }
     if (status == QUIRE_OK)
         status = read_normalized(vocab, gguf, err);
@@ -146,7 +239,26 @@ quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire
         struct gguf_string merge = gguf_array_string(&merges, &cursor);
         status = vocab_add_merge_line(vocab, merge.bytes, merge.n, err);
     }
+    return status;
+}
+
+quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_array tokens = {0}, types = {0};
+    quire_status status = read_settings(vocab, gguf, err);
+    if (status == QUIRE_OK)
+        status = get_array(vocab, gguf, "tokenizer.ggml.tokens", GGUF_TYPE_STRING, &tokens, err);
+    if (status == QUIRE_OK)
+        status = get_array(vocab, gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, &types, err);
+    if (status == QUIRE_OK)
+        status = check_length(vocab, "tokenizer.ggml.token_type", &types, &tokens, err);
+    if (status == QUIRE_OK)
+        status = vocab->pieces ? read_pieces(vocab, gguf, &tokens, &types, err)
+                               : read_merges(vocab, gguf, &tokens, &types, err);
     if (status == QUIRE_OK)
         status = gguf_check(gguf, err);
-    return status == QUIRE_OK ? vocab_finish(vocab, err) : status;
+    if (status != QUIRE_OK)
+        return status;
+    return vocab->pieces ? pieces_finish(vocab, PIECE_UNKNOWN_SURFACE, strlen(PIECE_UNKNOWN_SURFACE), err)
+                         : vocab_finish(vocab, err);
 }

@@ -1,5 +1,5 @@
-/* Where a vocabulary comes from. Each fills a vocabulary that has only its path, up to and with vocab_finish; on
- * failure the caller releases it. Errors: FORMAT, UNSUPPORTED (names the field), NO_MEMORY. */
+/* Where a vocabulary comes from. Each fills a vocabulary that has only its path, up to and with vocab_finish or
+ * pieces_finish; on failure the caller releases it. Errors: FORMAT, UNSUPPORTED (names the field), NO_MEMORY. */
 #ifndef QUIRE_TOKENIZER_VOCAB_SOURCE_H
 #define QUIRE_TOKENIZER_VOCAB_SOURCE_H
 
@@ -9,6 +9,9 @@ struct gguf;
 
 /* The text of a tokenizer.json. */
 quire_status vocab_read_json(struct vocab *vocab, const char *text, size_t n, quire_error *err);
+
+/* The bytes of a spiece.model. */
+quire_status vocab_read_spiece(struct vocab *vocab, const unsigned char *bytes, size_t n, quire_error *err);
 
 /* The metadata of a GGUF file; beside the usual keys one of Quire's own, an array of i32. */
 #define VOCAB_GGUF_NORMALIZED "quire.tokenizer.normalized"

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Writes a small random MPT as a HuggingFace folder, with a tokenizer of single bytes and a few merges, for tests of
-the program: make_model.py FOLDER [--chat]
+the program: make_model.py FOLDER [--chat] [--loud] [--spiece] [--gguf]
+
+--loud: the rows behind the vocabulary, which stand for no token, are the likeliest. --spiece: a SentencePiece vocabulary
+of single characters instead. --gguf: FOLDER/model.gguf instead, with tokens for those rows as converters make them.
 
 Python's library alone. Rows of the embedding that stand for bytes outside ASCII letters and spaces are zero, so that
 what the model writes is mostly text."""
@@ -41,15 +44,30 @@ def tokenizer(chat):
     }, words + extra
 
 
-def tensors(words, n_rows):
+PIECES = [("<unk>", 0.0, 2), ("<|endoftext|>", 0.0, 3), ("\u2581", -1.0, 1),
+          *[(chr(c), -2.0 - c / 100, 1) for c in range(0x61, 0x7B)], (".", -4.0, 1), (",", -4.0, 1)]
+
+
+def spiece():
+    """The bytes of a spiece.model: pieces, then a normaliser that does nothing to spaces."""
+    def field(number, data):
+        return bytes([number << 3 | 2, len(data)]) + data
+    message = b""
+    for text, score, kind in PIECES:
+        message += field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind]))
+    return message + field(3, bytes([0x18, 0, 0x20, 0]))
+
+
+def tensors(words, n_rows, loud):
     rng = random.Random(20)
     alphabet = byte_alphabet()
-    likely = {alphabet[b] for b in b"abcdefghijklmnopqrstuvwxyz ,."}
+    likely = {alphabet[b] for b in b"abcdefghijklmnopqrstuvwxyz ,."} | {"\u2581"}
 
     def matrix(rows, columns):
         return [[rng.gauss(0, 1 / columns ** 0.5) for _ in range(columns)] for _ in range(rows)]
 
-    embedding = [[rng.gauss(0, 0.5) for _ in range(D)] if i < len(words) and words[i] in likely else [0.0] * D
+    embedding = [[rng.gauss(0, 0.5) for _ in range(D)] if i < len(words) and words[i] in likely else
+                 [rng.gauss(0, 20) for _ in range(D)] if i >= len(words) and loud else [0.0] * D
                  for i in range(n_rows)]
     yield "transformer.wte.weight", embedding
     for layer in range(LAYERS):
@@ -63,12 +81,11 @@ def tensors(words, n_rows):
     yield "transformer.norm_f.weight", [[1.0] * D]
 
 
-def main():
-    folder, chat = pathlib.Path(sys.argv[1]), "--chat" in sys.argv[2:]
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary, words = tokenizer(chat)
-    n_rows = 272
-    (folder / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+def write_folder(folder, rows_of, vocabulary, n_rows):
+    if vocabulary:
+        (folder / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    else:
+        (folder / "spiece.model").write_bytes(spiece())
     (folder / "config.json").write_text(json.dumps({
         "architectures": ["MPTForCausalLM"], "model_type": "mpt", "d_model": D, "n_heads": HEADS, "n_layers": LAYERS,
         "expansion_ratio": RATIO, "max_seq_len": 256, "vocab_size": n_rows, "no_bias": True, "learned_pos_emb": True,
@@ -77,7 +94,7 @@ def main():
         "logit_scale": None, "norm_type": "low_precision_layernorm", "tie_word_embeddings": True,
     }), encoding="utf-8")
     header, data = {}, bytearray()
-    for name, rows in tensors(words, n_rows):
+    for name, rows in rows_of:
         values = [v for row in rows for v in row]
         shape = [D] if "norm" in name else [len(rows), len(rows[0])]
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 4 * len(values)]}
@@ -85,6 +102,66 @@ def main():
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def write_gguf(folder, rows_of, words, n_rows, is_spiece):
+    def text(s):
+        return struct.pack("<Q", len(s.encode())) + s.encode()
+
+    def array(kind, items):
+        return struct.pack("<IQ", kind, len(items)) + b"".join(items)
+
+    def number(value):
+        return struct.pack("<I", value)
+
+    n_padding = n_rows - len(words)
+    # Old converters call the padding user-defined, newer ones unused.
+    padding = [(f"[PAD{len(words) + i}]", 4 if i % 2 else 5) for i in range(n_padding)]
+    kinds = [kind for _, _, kind in PIECES] if is_spiece else [3 if w.startswith("<|") else 1 for w in words]
+    pairs = {"general.architecture": (8, text("mpt")), "mpt.context_length": (4, number(256)),
+             "mpt.embedding_length": (4, number(D)), "mpt.block_count": (4, number(LAYERS)),
+             "mpt.feed_forward_length": (4, number(RATIO * D)), "mpt.attention.head_count": (4, number(HEADS)),
+             "mpt.attention.layer_norm_epsilon": (6, struct.pack("<f", 1e-5)),
+             "mpt.attention.max_alibi_bias": (6, struct.pack("<f", 8)),
+             "tokenizer.ggml.model": (8, text("t5" if is_spiece else "gpt2")),
+             "tokenizer.ggml.tokens": (9, array(8, [text(w) for w in words + [p for p, _ in padding]])),
+             "tokenizer.ggml.token_type": (9, array(5, [number(k) for k in kinds + [k for _, k in padding]]))}
+    if is_spiece:
+        scores = [score for _, score, _ in PIECES] + [0.0] * n_padding
+        pairs["tokenizer.ggml.scores"] = (9, array(6, [struct.pack("<f", s) for s in scores]))
+        pairs["tokenizer.ggml.add_space_prefix"] = (7, b"\0")
+    else:
+        pairs["tokenizer.ggml.merges"] = (9, array(8, [text(f"{a} {b}") for a, b in MERGES]))
+    directory, data, n = b"", bytearray(), 0
+    for name, rows in rows_of:
+        for old, new in (("transformer.", ""), ("blocks.", "blk."), ("wte", "token_embd"), ("norm_f", "output_norm"),
+                         ("norm_1", "attn_norm"), ("norm_2", "ffn_norm"), ("attn.Wqkv", "attn_qkv"),
+                         ("attn.out_proj", "attn_output"), ("ffn.up_proj", "ffn_up"), ("ffn.down_proj", "ffn_down")):
+            name = name.replace(old, new)
+        values = [v for row in rows for v in row]
+        dims = [D] if "norm" in name else [len(rows[0]), len(rows)]
+        directory += text(name) + number(len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
+        directory += struct.pack("<IQ", 0, len(data))
+        data += struct.pack(f"<{len(values)}f", *values)
+        data += b"\0" * (-len(data) % 32)
+        n += 1
+    head = b"GGUF" + struct.pack("<IQQ", 3, n, len(pairs))
+    head += b"".join(text(key) + number(kind) + value for key, (kind, value) in pairs.items()) + directory
+    (folder / "model.gguf").write_bytes(head + b"\0" * (-len(head) % 32) + data)
+
+
+def main():
+    folder, options = pathlib.Path(sys.argv[1]), sys.argv[2:]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary, words = tokenizer("--chat" in options)
+    if "--spiece" in options:
+        vocabulary, words = None, [text for text, _, _ in PIECES]
+    n_rows = 272
+    rows_of = tensors(words, n_rows, "--loud" in options)
+    if "--gguf" in options:
+        write_gguf(folder, rows_of, words, n_rows, not vocabulary)
+    else:
+        write_folder(folder, rows_of, vocabulary, n_rows)
 
 
 if __name__ == "__main__":

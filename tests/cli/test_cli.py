@@ -535,6 +535,20 @@ class Writing(Case):
         self.assertEqual(joined["text"], whole["text"])
         self.assertEqual(joined["document"], [self.story, other])
 
+    def test_rows_without_a_token_are_never_written(self):
+        """In both formats, of both tokenizers, though they are the likeliest by far."""
+        for options in ([], ["--spiece"], ["--gguf"], ["--gguf", "--spiece"]):
+            folder = self.folder / "-".join(["loud", *options])
+            subprocess.run([sys.executable, HERE / "make_model.py", folder, "--loud", *options], check=True)
+            model = str(folder / "model.gguf" if "--gguf" in options else folder)
+            for sampling in (["--temperature", "0"], ["--seed", "3"], ["--temperature", "5", "--top-k", "3"]):
+                result = self.run_quire("continue", "-m", model, "-n", "40", "--json", "--no-store", *sampling, self.story)
+                written = json.loads(result.out)
+                self.assertGreater(len(written["text"]), 20, (options, sampling))
+                self.assertNotIn("PAD", written["text"])
+            ids = self.run_quire("score", "-m", model, "--per-token", self.story).out
+            self.assertGreater(len(ids.splitlines()), 20)
+
     def test_stop_strings(self):
         text, = self.objects("continue", "-n", "60", self.story)
         stop = text["text"][20:23]
@@ -859,6 +873,52 @@ class Streams(Case):
         code, shown = self.terminal("continue")
         self.assertEqual(code, 2)
         self.assertIn("no document", shown)
+
+
+class Sandbox(Case):
+    """The program confines itself before it parses; what a bug in a parser could then do."""
+
+    def attempts(self, *options):
+        """What the bug says of each of its attempts."""
+        bug = os.environ.get("QUIRE_PARSER_BUG")
+        if not bug:
+            self.skipTest("not in a build with sanitizers")
+        self.environment.update(LD_PRELOAD=bug, BUG_WRITES=str(self.folder / "stolen"), BUG_READS="/etc/passwd")
+        result = self.run_quire("tokenize", "-v", *options, self.story)
+        self.assertEqual(len(result.out.split()), len(self.run_quire("tokenize", "-q", *options, self.story).out.split()))
+        return result.err, dict(re.findall(r"(?m)^bug: (.+): (.+)$", result.err))
+
+    def test_a_parser_bug_gets_nowhere(self):
+        said, found = self.attempts()
+        self.assertIn("system calls by seccomp", said)
+        for name, error in found.items():
+            if name not in ("write", "read"):
+                self.assertIn(error, ("EPERM", "ENOSYS"), name)
+        if "files by Landlock" in said:
+            self.assertEqual((found["write"], found["read"]), ("EACCES", "EACCES"))
+
+    def test_without_it_the_bug_does_as_it_likes(self):
+        said, found = self.attempts("--no-sandbox")
+        self.assertIn("sandbox: off", said)
+        for name in ("inet socket", "unix socket", "fork", "exec", "signal", "code", "write", "read"):
+            self.assertEqual(found[name], "works", name)
+
+    def test_what_was_named_can_be_used_wherever_it_is(self):
+        """A model through links, a store that is not there yet, a document from a pipe under /dev/fd, an export."""
+        blobs, model = self.folder / "blobs", self.folder / "model"
+        shutil.copytree(self.model, blobs)
+        model.mkdir()
+        for file in blobs.iterdir():
+            (model / file.name).symlink_to(file)
+        store = str(self.folder / "deep" / "store")
+        with open(self.story, "rb") as story:
+            with self.start("continue", "-q", "-n", "3", "-m", str(model), "--store", store, f"/dev/fd/{story.fileno()}",
+                            pass_fds=(story.fileno(),), stdout=subprocess.PIPE) as process:
+                process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0)
+        book = json.loads(self.run_quire("kv", "ls", "--json", "--store", store).out.splitlines()[0])["book"]
+        self.run_quire("kv", "export", book, str(self.folder / "book.quire"), "--store", store)
+        self.run_quire("kv", "import", str(self.folder / "book.quire"), "--store", str(self.folder / "other"))
 
 
 class Interrupt(Case):

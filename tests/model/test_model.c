@@ -94,7 +94,7 @@ static void opens_every_golden_model(void)
         CHECK((model->lm_head.data == model->wte.data) == c->tie_word_embeddings);
         CHECK_EQ_INT(model->lm_head.rows, c->vocab_size);
         CHECK_EQ_INT(model->wpe.rows, c->learned_pos_emb ? c->max_seq_len : 0);
-        CHECK((model_gguf(model) != NULL) == is_gguf && (model_tokenizer_json_path(model) == NULL) == is_gguf);
+        CHECK((model_gguf(model) != NULL) == is_gguf && (model_tokenizer_path(model) == NULL) == is_gguf);
         CHECK_EQ_INT(strlen(quire_model_fingerprint(model)), 32);
         CHECK_EQ_STR(quire_model_path(model), path);
         quire_model_close(model);

@@ -116,11 +116,11 @@ static void refuses_headers_of_nothing(void)
         quire_status status;
         const char *message;
     } cases[] = {
-        {"{}", 131072, QUIRE_ERR_UNSUPPORTED, "holds 131074 objects and arrays and up to 262146 values, expected"},
-        {"[]", 131071, QUIRE_ERR_UNSUPPORTED, "holds 131073 objects"},
-        {"0", 524287, QUIRE_ERR_UNSUPPORTED, "holds 2 objects and arrays and up to 524289 values"},
-        {"0", 524286, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"},
-        {"\"[{,\\\"[\"", 131072, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"}, /* in a string they are none */
+        {"{}", 262144, QUIRE_ERR_UNSUPPORTED, "holds 262146 objects and arrays and up to 524290 values, expected"},
+        {"[]", 262143, QUIRE_ERR_UNSUPPORTED, "holds 262145 objects"},
+        {"0", 1048575, QUIRE_ERR_UNSUPPORTED, "holds 2 objects and arrays and up to 1048577 values"},
+        {"0", 1048574, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"},
+        {"\"[{,\\\"[\"", 262144, QUIRE_ERR_FORMAT, "'': expected a 'dtype'"}, /* in a string they are none */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         quire_error err = {0};

@@ -275,7 +275,7 @@ static void cut_short_gguf(void)
 static void more_tokens_than_the_model_has_rows(void)
 {
     char json_path[] = DATA "tokenizer.json", model_path[] = "folder";
-    struct model_source source = {.tokenizer_json_path = json_path};
+    struct model_source source = {.tokenizer_path = json_path};
     quire_model model = {.path = model_path, .source = &source, .config.vocab_size = 727};
     quire_tokenizer *tokenizer = NULL;
     quire_error err = {0};
