@@ -12,6 +12,7 @@ ALLOWED = {  # folder: folders whose private headers it may include
     "kernels": ["base"],
     "kv": ["base"],
     "engine": ["base", "model", "kernels", "kv"],
+    "train": ["base", "model", "kernels", "tokenizer"],
     "sample": ["base", "tokenizer"],
     "cli": [],
 }
