@@ -115,24 +115,30 @@ void optim_close(struct optim *optim)
 
 /* --- steps ------------------------------------------------------------------------------------------------------- */
 
-static void step_lion(float *restrict p, float *restrict m, const float *restrict g, size_t n, float keep, float lr,
-                      float beta1, float beta2)
+/* What a step multiplies by; the complements are rounded by themselves. */
+struct factors {
+    float lr, keep; /* keep: what is left of a weight that decays */
+    float beta1, rest1, beta2, rest2;
+    float rate, root, eps; /* AdamW: lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+};
+
+static void step_lion(float *restrict p, float *restrict m, const float *restrict g, size_t n, float keep,
+                      struct factors f)
 {
     for (size_t i = 0; i < n; i++) {
-        float u = beta1 * m[i] + (1.0f - beta1) * g[i];
-        p[i] = p[i] * keep - ((u > 0.0f ? lr : 0.0f) - (u < 0.0f ? lr : 0.0f));
-        m[i] = beta2 * m[i] + (1.0f - beta2) * g[i];
+        float u = f.beta1 * m[i] + f.rest1 * g[i];
+        p[i] = p[i] * keep - ((u > 0.0f ? f.lr : 0.0f) - (u < 0.0f ? f.lr : 0.0f));
+        m[i] = f.beta2 * m[i] + f.rest2 * g[i];
     }
 }
 
-/* rate: lr / (1 - beta1^t); root: 1 / sqrt(1 - beta2^t). */
 static void step_adamw(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, size_t n,
-                       float keep, float rate, float root, float beta1, float beta2, float eps)
+                       float keep, struct factors f)
 {
     for (size_t i = 0; i < n; i++) {
-        m[i] = beta1 * m[i] + (1.0f - beta1) * g[i];
-        v[i] = beta2 * v[i] + (1.0f - beta2) * (g[i] * g[i]);
-        p[i] = p[i] * keep - rate * m[i] / (sqrtf(v[i]) * root + eps);
+        m[i] = f.beta1 * m[i] + f.rest1 * g[i];
+        v[i] = f.beta2 * v[i] + f.rest2 * (g[i] * g[i]);
+        p[i] = p[i] * keep - f.rate * m[i] / (sqrtf(v[i]) * f.root + f.eps);
     }
 }
 
@@ -140,7 +146,7 @@ struct step {
     struct optim *optim;
     float *weights;
     const float *gradients;
-    float keep, lr, rate, root;
+    struct factors factors;
 };
 
 static void step_piece(void *context, size_t item, uint32_t worker)
@@ -148,15 +154,14 @@ static void step_piece(void *context, size_t item, uint32_t worker)
     (void)worker;
     const struct step *step = context;
     const struct optim *optim = step->optim;
-    const struct optim_options *o = &optim->options;
     struct piece piece = optim->pieces[item];
-    float keep = piece.decays ? step->keep : 1.0f, beta1 = (float)o->beta1, beta2 = (float)o->beta2;
     float *p = step->weights + piece.first, *m = optim->m + piece.first;
+    float keep = piece.decays ? step->factors.keep : 1.0f;
     const float *g = step->gradients + piece.first;
-    if (o->type == OPTIM_LION)
-        step_lion(p, m, g, piece.n, keep, step->lr, beta1, beta2);
+    if (optim->options.type == OPTIM_LION)
+        step_lion(p, m, g, piece.n, keep, step->factors);
     else
-        step_adamw(p, m, optim->v + piece.first, g, piece.n, keep, step->rate, step->root, beta1, beta2, (float)o->eps);
+        step_adamw(p, m, optim->v + piece.first, g, piece.n, keep, step->factors);
 }
 
 void optim_step(struct optim *optim, double lr)
@@ -168,10 +173,15 @@ void optim_step(struct optim *optim, double lr)
         .optim = optim,
         .weights = net_weights(optim->net, &n),
         .gradients = net_gradients(optim->net, &n),
-        .keep = (float)(1 - lr / o->lr * o->weight_decay),
-        .lr = (float)lr,
-        .rate = (float)(lr / (1 - pow(o->beta1, t))),
-        .root = (float)(1 / sqrt(1 - pow(o->beta2, t))),
+        .factors = {.lr = (float)lr,
+                    .keep = (float)(1 - lr / o->lr * o->weight_decay),
+                    .beta1 = (float)o->beta1,
+                    .rest1 = (float)(1 - o->beta1),
+                    .beta2 = (float)o->beta2,
+                    .rest2 = (float)(1 - o->beta2),
+                    .rate = (float)(lr / (1 - pow(o->beta1, t))),
+                    .root = (float)(1 / sqrt(1 - pow(o->beta2, t))),
+                    .eps = (float)o->eps},
     };
     threads_run(net_threads(optim->net), optim->n_pieces, step_piece, &step);
 }

@@ -14,10 +14,12 @@ struct net;
 
 struct train_attention_scratch {
     unsigned char *packed; /* tiles of 64 tokens of each head, in the orders in which the kernels read them */
-    float *norms;          /* [tiles of all kv heads]: the longest key of each */
+    float *key_norms;      /* [kv_n_heads][tiles]: at least the longest key of each */
+    float *query_norms;    /* [n_heads][tiles], with the scale */
+    float *least_lse;      /* [n_heads][tiles] */
+    float *delta;          /* [n_heads][tiles][64]: each query's output . its gradient */
+    float *dq;             /* [segments][n_heads][tiles][64][row]: the gradient of the queries, by segments of keys */
     float *workers;        /* [threads][worker_floats] */
-    float *dq;             /* [segments][T][d_model]: the gradient of the queries, by segments of keys */
-    float *delta;          /* [n_heads][T]: output . its gradient */
 };
 
 void train_attention_lay_out(struct train_attention_scratch *scratch, struct arena *arena, const struct net *net);

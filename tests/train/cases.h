@@ -1,0 +1,26 @@
+/* Small models with every option of the family, for the tests of the trainer. */
+#ifndef QUIRE_TESTS_TRAIN_CASES_H
+#define QUIRE_TESTS_TRAIN_CASES_H
+
+#include "test.h"
+#include "train/net.h"
+
+struct train_case {
+    const char *name;
+    quire_config config;
+    double z_loss;
+};
+
+/* The case at `index`; false behind the last. */
+bool train_case_at(size_t index, struct train_case *out);
+
+/* The smallest: d_model 32, 4 heads, 2 layers, 48 entries, ALiBi 8; all else MosaicML's defaults, without biases. */
+quire_config train_case_base(void);
+
+/* Weights that are not those of an initialisation: no norm is 1, no bias 0. */
+void train_case_fill(struct net *net, uint64_t seed);
+
+/* Tokens and targets; some of these are NET_IGNORE. [n] */
+void train_case_tokens(uint32_t *tokens, uint32_t *targets, size_t n, uint32_t vocab_size, uint64_t seed);
+
+#endif
