@@ -248,3 +248,12 @@ void net_clear_gradients(struct net *net)
 {
     memset(net->gradients, 0, net->n_numbers * sizeof *net->gradients);
 }
+
+double net_n_operations(const struct net *net, uint32_t n_sequences, uint32_t n_tokens)
+{
+    const quire_config *c = &net->config;
+    double d = c->d_model, n = n_tokens, pairs = n * (n + 1) / 2;
+    double layer = d * (double)net_qkv_width(c) + d * d + 2 * d * (double)c->d_ff;
+    double weights = c->n_layers * layer + (double)c->vocab_size * d;
+    return n_sequences * (6 * weights * n + 12 * c->n_layers * d * pairs);
+}

@@ -147,4 +147,9 @@ quire_status net_backward(struct net *net, const struct net_batch *batch, double
 
 void net_clear_gradients(struct net *net);
 
+/* Operations of a pass forward and back, as the field counts them: six for each token and each weight that multiplies
+ * (the head, tied or not, among them; a row of an embedding does not), and what attention takes for every pair of a
+ * token and one that is not behind it, whether it is left out or not. What is computed again does not count. */
+double net_n_operations(const struct net *net, uint32_t n_sequences, uint32_t n_tokens);
+
 #endif

@@ -144,6 +144,28 @@ void train_case_fill(struct net *net, uint64_t seed)
         }
 }
 
+uint32_t train_case_mix(uint32_t u)
+{
+    u ^= u >> 16;
+    u *= 0x85EBCA6Bu;
+    u ^= u >> 13;
+    u *= 0xC2B2AE35u;
+    return u ^ u >> 16;
+}
+
+double train_case_formula(const char *name, size_t index)
+{
+    bool is_norm = strstr(name, ".norm") || strstr(name, "q_ln") || strstr(name, "k_ln");
+    uint32_t hash = 0x811C9DC5u;
+    for (const char *c = name; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 0x01000193u;
+    uint32_t u = train_case_mix((uint32_t)index * 0x9E3779B1u + hash);
+    double b = (double)(u >> 24) - 128;
+    if (is_norm)
+        return strstr(name, ".bias") ? b / 1024 : 0.75 + (double)(u >> 27) / 64;
+    return strstr(name, "wte") ? b / 128 : strstr(name, "wpe") ? b / 256 : b / 512;
+}
+
 void train_case_tokens(uint32_t *tokens, uint32_t *targets, size_t n, uint32_t vocab_size, uint64_t seed)
 {
     for (size_t i = 0; i < n; i++) {

@@ -20,6 +20,12 @@ quire_config train_case_base(void);
 /* Weights that are not those of an initialisation: no norm is 1, no bias 0. */
 void train_case_fill(struct net *net, uint64_t seed);
 
+/* Number `index` of a tensor as tests/golden/README.md has it: the same in every program, and exact in bfloat16. */
+double train_case_formula(const char *name, size_t index);
+
+/* What that is made of: a number's bits mixed (murmur3's finaliser). */
+uint32_t train_case_mix(uint32_t u);
+
 /* Tokens and targets; some of these are NET_IGNORE. [n] */
 void train_case_tokens(uint32_t *tokens, uint32_t *targets, size_t n, uint32_t vocab_size, uint64_t seed);
 
