@@ -36,10 +36,8 @@ INLINE void add_pairs_product(float *y, uint32_t row, const int32_t *a, size_t a
 /* Two rows of 64 numbers, rounded: pairs of rows, key by key. */
 INLINE void pair_rows(int32_t pairs[TILE_KEYS], const float *first, const float *second)
 {
-    for (int j = 0; j < TILE_KEYS; j += 16) {
-        __m512i low = _mm512_cvtepu16_epi32(bf16_row(first + j)), high = _mm512_cvtepu16_epi32(bf16_row(second + j));
-        _mm512_storeu_si512(pairs + j, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-    }
+    for (int j = 0; j < TILE_KEYS; j += 16)
+        _mm512_storeu_si512(pairs + j, pair_numbers(first + j, second + j, 0xFFFF));
 }
 
 static void attend_back_narrow(const struct attention_back *b)

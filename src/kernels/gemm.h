@@ -60,6 +60,15 @@ struct gemm {
      * k, as far as they are below k_padded. part: [GEMM_PACK_COLUMNS][GEMM_PACK_DEPTH]. */
     void (*pack_columns)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part);
 
+    /* Both of a matrix that lies the other way: number k of row (column of y) i is x[k * x_stride + i]. x points at the
+     * first of them; n_k of k are given, from first_k on, a multiple of 2 in the strip or panel. Packed are n_rows of a
+     * strip's rows, and n_columns of GEMM_PACK_COLUMNS columns; the others, and what pads k behind its end, are zero.
+     */
+    void (*pack_strip_turned)(void *strip, size_t k_padded, size_t first_k, const float *x, size_t x_stride,
+                              size_t n_rows, size_t n_k);
+    void (*pack_columns_turned)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                size_t x_stride, size_t n_columns, size_t n_k);
+
     /* sums[n_rows][panel_columns] (+)= elements [first_k, first_k + n_k) of a strip times those of a panel. Sums of all
      * strip_rows rows are written. */
     void (*multiply)(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,

@@ -15,7 +15,8 @@ static void bf16_pack_strip(void *strip, const float *x, size_t x_stride, size_t
 {
     uint32_t *dst = strip; /* a pair each */
     size_t i = 0;
-    memset(dst, 0, (k + 1) / 2 * BF16_STRIP * sizeof *dst);
+    if (n_rows < BF16_STRIP) /* all others are written below, the padding with them */
+        memset(dst, 0, (k + 1) / 2 * BF16_STRIP * sizeof *dst);
     for (; i + 16 <= k; i += 16)
         for (size_t r = 0; r < n_rows; r++) {
             uint32_t pairs[8];
@@ -52,6 +53,45 @@ static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_
         for (size_t p = 0; p < 16 && i + 2 * p < n; p++)
             memcpy(dst + (i + 2 * p) * PANEL, pairs[p], sizeof pairs[p]);
     }
+}
+
+/* The first n of 16 numbers of two rows, rounded, as pairs. */
+INLINE __m512i pair_numbers(const float *first, const float *second, __mmask16 mask)
+{
+    __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, first));
+    __m256i high = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, second));
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+
+INLINE __m512i one_of_pair(const float *first, __mmask16 mask)
+{
+    return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, first)));
+}
+
+static void bf16_pack_strip_turned(void *strip, size_t k_padded, size_t first_k, const float *x, size_t x_stride,
+                                   size_t n_rows, size_t n_k)
+{
+    (void)k_padded;
+    int32_t *dst = (int32_t *)strip + first_k / 2 * BF16_STRIP;
+    __mmask16 mask = (__mmask16)((1u << n_rows) - 1), all = (__mmask16)((1u << BF16_STRIP) - 1);
+    size_t k = 0;
+    for (; k + 2 <= n_k; k += 2, dst += BF16_STRIP, x += 2 * x_stride)
+        _mm512_mask_storeu_epi32(dst, all, pair_numbers(x, x + x_stride, mask));
+    if (k < n_k)
+        _mm512_mask_storeu_epi32(dst, all, one_of_pair(x, mask));
+}
+
+static void bf16_pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                     size_t x_stride, size_t n_columns, size_t n_k)
+{
+    (void)k_padded;
+    int32_t *dst = (int32_t *)panel + first_k / 2 * PANEL + column;
+    __mmask16 mask = (__mmask16)((1u << n_columns) - 1);
+    size_t k = 0;
+    for (; k + 2 <= n_k; k += 2, dst += PANEL, x += 2 * x_stride)
+        _mm512_storeu_si512(dst, pair_numbers(x, x + x_stride, mask));
+    if (k < n_k)
+        _mm512_storeu_si512(dst, one_of_pair(x, mask));
 }
 
 /* sums[n_rows][n_vectors] = n_pairs pairs of some rows times those of n_vectors vectors of columns, the pairs of which
@@ -107,6 +147,8 @@ static const struct gemm gemm_bf16 = {
     .depth = BF16_DEPTH,
     .pack_strip = bf16_pack_strip,
     .pack_columns = bf16_pack_columns,
+    .pack_strip_turned = bf16_pack_strip_turned,
+    .pack_columns_turned = bf16_pack_columns_turned,
     .multiply = bf16_multiply,
     .finish = gemm_finish,
 };

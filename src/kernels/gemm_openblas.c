@@ -27,6 +27,24 @@ static void pack_columns(void *panel, size_t k_padded, size_t column, size_t fir
         memcpy(dst + i * k_padded, part + i * GEMM_PACK_DEPTH, n * sizeof *dst);
 }
 
+static void pack_strip_turned(void *strip, size_t k_padded, size_t first_k, const float *x, size_t x_stride,
+                              size_t n_rows, size_t n_k)
+{
+    float *dst = (float *)strip + first_k;
+    for (size_t k = 0; k < n_k; k++, x += x_stride)
+        for (size_t i = 0; i < n_rows; i++)
+            dst[i * k_padded + k] = x[i];
+}
+
+static void pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                size_t x_stride, size_t n_columns, size_t n_k)
+{
+    float *dst = (float *)panel + column * k_padded + first_k;
+    for (size_t k = 0; k < n_k; k++, x += x_stride)
+        for (size_t i = 0; i < GEMM_PACK_COLUMNS; i++)
+            dst[i * k_padded + k] = i < n_columns ? x[i] : 0.0f;
+}
+
 static void multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
                      size_t n_rows, bool add)
 {
@@ -50,6 +68,8 @@ const struct gemm gemm_openblas = {
     .depth = (size_t)1 << 30,
     .pack_strip = pack_strip,
     .pack_columns = pack_columns,
+    .pack_strip_turned = pack_strip_turned,
+    .pack_columns_turned = pack_columns_turned,
     .multiply = multiply,
     .finish = finish,
 };

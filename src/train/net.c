@@ -2,11 +2,10 @@
 #include "net.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/alibi.h"
 #include "model/config.h"
-#include "net_private.h"
+#include "net_rows.h"
 
 enum {
     LOGIT_BYTES = 32 << 20, /* a chunk of logits: it should stay in a cache, and be worth a pass over the head */
@@ -246,7 +245,7 @@ float *net_gradients(struct net *net, size_t *n)
 
 void net_clear_gradients(struct net *net)
 {
-    memset(net->gradients, 0, net->n_numbers * sizeof *net->gradients);
+    net_zero(net, net->gradients, net->n_numbers);
 }
 
 double net_n_operations(const struct net *net, uint32_t n_sequences, uint32_t n_tokens)

@@ -1,7 +1,5 @@
 #include "net_block.h"
 
-#include <string.h>
-
 #include "net_rows.h"
 
 /* --- linear layers ----------------------------------------------------------------------------------------------- */
@@ -66,7 +64,7 @@ static const float *heads_input(struct net *net, const struct net_block *w, cons
     float *qk = net->scratch.qk;
     if (!c->qk_ln)
         return qkv;
-    memcpy(qk, qkv, n * width * sizeof *qk);
+    net_copy(net, qk, qkv, n * width);
     net_norm_rows(net, &q_ln, qk, width, qkv, width, n);
     net_norm_rows(net, &k_ln, qk + d, width, qkv + d, width, n);
     return qk;
@@ -99,13 +97,13 @@ void net_block_forward(struct net *net, uint32_t layer, const struct net_batch *
     struct train_attention attention = {batch->n_sequences, batch->n_tokens, heads_input(net, w, a->qkv, n), a->mixed,
                                         a->lse};
     train_attention_forward(net, &attention);
-    memcpy(a->x_mid, a->x, n * d * sizeof *a->x_mid);
+    net_copy(net, a->x_mid, a->x, n * d);
     linear_forward(net, w->out_proj, w->out_proj_bias, 0, true, a->x_mid, a->mixed, n);
 
     net_norm_rows(net, &norm_2, s->normed, d, a->x_mid, d, n);
     linear_forward(net, w->up_proj, w->up_proj_bias, 0, false, a->up, s->normed, n);
     net_gelu(net, s->wide, a->up, n * net->config.d_ff);
-    memcpy(x_out, a->x_mid, n * d * sizeof *x_out);
+    net_copy(net, x_out, a->x_mid, n * d);
     linear_forward(net, w->down_proj, w->down_proj_bias, 0, true, x_out, s->wide, n);
 }
 

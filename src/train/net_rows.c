@@ -116,6 +116,27 @@ static void run_parts(struct net *net, threads_work work, struct part_job job)
     threads_run(net->threads, (job.n + PART - 1) / PART, work, &job);
 }
 
+static void copy_part(void *context, size_t item, uint32_t worker)
+{
+    (void)worker;
+    const struct part_job *job = context;
+    size_t first = item * PART, n = size_min(PART, job->n - first);
+    if (job->x)
+        memcpy(job->y + first, job->x + first, n * sizeof *job->y);
+    else
+        memset(job->y + first, 0, n * sizeof *job->y);
+}
+
+void net_copy(struct net *net, float *y, const float *x, size_t n)
+{
+    run_parts(net, copy_part, (struct part_job){.y = y, .x = x, .n = n});
+}
+
+void net_zero(struct net *net, float *y, size_t n)
+{
+    run_parts(net, copy_part, (struct part_job){.y = y, .n = n});
+}
+
 static void gelu_part(void *context, size_t item, uint32_t worker)
 {
     (void)worker;

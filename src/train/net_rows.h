@@ -21,6 +21,10 @@ void net_norm_rows(struct net *net, const struct net_norm *norm, float *y, size_
 void net_norm_rows_back(struct net *net, const struct net_norm *norm, float *dx, size_t dx_stride, bool adds,
                         const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t n);
 
+/* y = x, and y = 0. */
+void net_copy(struct net *net, float *y, const float *x, size_t n);
+void net_zero(struct net *net, float *y, size_t n);
+
 /* y[i] = gelu(x[i]); dx[i] *= gelu'(x[i]). */
 void net_gelu(struct net *net, float *y, const float *x, size_t n);
 void net_gelu_back(struct net *net, float *dx, const float *x, size_t n);

@@ -131,24 +131,35 @@ static size_t lse_stride(const struct job *job)
 
 /* --- packing ----------------------------------------------------------------------------------------------------- */
 
-/* n rows of a head, times scale, as a side of a block: [n][head_dim] of the factors' type. Returns at least the longest
- * row's norm, before and after rounding. side: room for floats. */
-static float make_side(const struct net *net, float *side, const float *rows, size_t stride, size_t n, float scale)
+/* At least the norm of n numbers: the sum's rounding is less than what is added. */
+static float row_norm(const struct net *net, const float *row)
+{
+    uint32_t n = net->config.head_dim;
+    return sqrtf(net->kernels->dot[QUIRE_DTYPE_F32](row, row, n)) * (1 + ((float)n + 4) * 0x1p-23f);
+}
+
+/* n rows of a head, times scale, as a side of a block: [n][head_dim] of the factors' type. norm, unless NULL: at least
+ * the longest row's, before and after rounding. side: room for floats. */
+static void make_side(const struct net *net, float *side, float *norm, const float *rows, size_t stride, size_t n,
+                      float scale)
 {
     uint32_t head_dim = net->config.head_dim;
-    float norm = 0;
+    float longest = 0;
     for (size_t r = 0; r < n; r++, rows += stride) {
         float *row = side + r * head_dim;
         for (uint32_t c = 0; c < head_dim; c++)
             row[c] = rows[c] * scale;
-        float length = attention_query_norm(row, head_dim);
-        norm = length > norm || isnan(length) ? length : norm; /* a NaN stays, and nothing is left out */
-        if (net->is_narrow) {                                  /* rows close up to the front */
+        if (norm) {
+            float length = row_norm(net, row);
+            longest = length > longest || isnan(length) ? length : longest; /* a NaN stays: nothing is left out */
+        }
+        if (net->is_narrow) { /* rows close up to the front */
             net->kernels->narrow_query(row, head_dim);
             memmove((uint16_t *)(void *)side + r * head_dim, row, head_dim * sizeof(uint16_t));
         }
     }
-    return net->is_narrow ? norm * (1 + 0x1p-7f) : norm;
+    if (norm)
+        *norm = net->is_narrow ? longest * (1 + 0x1p-7f) : longest;
 }
 
 static void pack_columns(const struct net *net, void *tile, const float *side, size_t n)
@@ -180,12 +191,11 @@ static void pack_keys(void *context, size_t item, uint32_t worker)
     struct place place = place_of(job, t);
     float *side = worker_memory(job, worker);
     const float *k = job->attention->qkv + place.first_row * width + c->d_model + kv_head * c->head_dim;
-    float norm = make_side(net, side, k, width, place.n, 1.0f);
-    net->scratch.attention.key_norms[item] = norm;
+    make_side(net, side, &net->scratch.attention.key_norms[item], k, width, place.n, 1.0f);
     pack_columns(net, side_tile(job, SIDE_K_COLUMNS, kv_head, t), side, place.n);
     if (job->d_out)
         pack_sums(net, side_tile(job, SIDE_K_SUMS, kv_head, t), side, place.n);
-    make_side(net, side, k + net_kv_width(c), width, place.n, 1.0f);
+    make_side(net, side, NULL, k + net_kv_width(c), width, place.n, 1.0f);
     if (job->d_out)
         pack_columns(net, side_tile(job, SIDE_V, kv_head, t), side, place.n);
     else
@@ -225,12 +235,12 @@ static void pack_queries(void *context, size_t item, uint32_t worker)
     size_t at = place.first_row * d + head * c->head_dim;
     float *side = worker_memory(job, worker), *delta = net->scratch.attention.delta + item * TILE_QUERIES;
     float least = INFINITY;
-    float norm =
-        make_side(net, side, a->qkv + place.first_row * width + head * c->head_dim, width, place.n, c->softmax_scale);
+    make_side(net, side, &net->scratch.attention.query_norms[item],
+              a->qkv + place.first_row * width + head * c->head_dim, width, place.n, c->softmax_scale);
     pack_rows(net, query_tile(job, TILE_Q, head, t), side, place.n);
     if (net->is_narrow)
         pack_sums(net, query_tile(job, TILE_Q_PAIRS, head, t), side, place.n);
-    make_side(net, side, job->d_out + at, d, place.n, 1.0f);
+    make_side(net, side, NULL, job->d_out + at, d, place.n, 1.0f);
     pack_rows(net, query_tile(job, TILE_D_OUT, head, t), side, place.n);
     if (net->is_narrow)
         pack_sums(net, query_tile(job, TILE_D_OUT_PAIRS, head, t), side, place.n);
@@ -240,7 +250,6 @@ static void pack_queries(void *context, size_t item, uint32_t worker)
         least = lse < least || isnan(lse) ? lse : least;
         delta[r] = net->kernels->dot[QUIRE_DTYPE_F32](a->out + at + r * d, job->d_out + at + r * d, c->head_dim);
     }
-    net->scratch.attention.query_norms[item] = norm;
     net->scratch.attention.least_lse[item] = least;
 }
 
@@ -280,7 +289,7 @@ static struct attention_tile start_tile(const struct job *job, float *memory, fl
         float *to = tile.q + r * row;
         for (uint32_t i = 0; i < c->head_dim; i++)
             to[i] = q[i] * c->softmax_scale;
-        norms[r] = attention_query_norm(to, c->head_dim);
+        norms[r] = row_norm(net, to);
         if (net->is_narrow) {
             norms[r] *= 1 + 0x1p-8f;
             net->kernels->narrow_query(to, c->head_dim);

@@ -1,12 +1,12 @@
 #include "train_product.h"
 
-#include <string.h>
-
 #include "net_private.h"
 
 enum {
-    ROWS_AT_ONCE = 4096, /* rows of x, and */
-    DEPTH_AT_ONCE = 4096 /* elements of k, that are packed together */
+    ROWS_AT_ONCE = 4096,  /* rows of x, and */
+    DEPTH_AT_ONCE = 4096, /* elements of k, that are packed together */
+    STRIPS_AT_ONCE = 8,   /* that one thread packs, and */
+    TURNED_DEPTH = 128    /* how much of them at a time where their factor lies the other way */
 };
 
 static size_t n_pieces(size_t n, size_t piece)
@@ -30,7 +30,6 @@ void product_room_for(struct product_room *room, const struct gemm *gemm, size_t
     size_t depth = size_min(k, depth_at_once(gemm)), rows = size_min(m, rows_at_once(gemm));
     room->strip_bytes = size_max(room->strip_bytes, n_pieces(rows, gemm->strip_rows) * gemm_strip_bytes(gemm, depth));
     room->panel_bytes = size_max(room->panel_bytes, n_pieces(n, gemm->panel_columns) * gemm_panel_bytes(gemm, depth));
-    room->column_floats = size_max(room->column_floats, gemm->strip_rows * depth);
 }
 
 void product_lay_out(struct product_scratch *scratch, struct arena *arena, const struct product_room *room,
@@ -39,8 +38,6 @@ void product_lay_out(struct product_scratch *scratch, struct arena *arena, const
     scratch->strips = arena_take(arena, room->strip_bytes, 1, 1);
     scratch->panels = arena_take(arena, room->panel_bytes, 1, 1);
     scratch->sums = arena_floats(arena, n_threads, gemm_sums_floats(gemm));
-    scratch->columns = arena_floats(arena, n_threads, room->column_floats);
-    scratch->column_floats = room->column_floats;
 }
 
 /* --- packing ----------------------------------------------------------------------------------------------------- */
@@ -53,48 +50,57 @@ struct pack_job {
     size_t first_k, n_k;
 };
 
-/* n rows of a transposed factor from `row` on, put together: dst[n][dst_stride]. */
-static void gather_rows(float *dst, size_t dst_stride, const struct factor *factor, size_t row, size_t n,
-                        size_t first_k, size_t n_k)
+/* Strips of a transposed factor, part of k by part, so that a line of it is in a cache until all that it holds is
+ * packed. */
+static void pack_strips_turned(const struct pack_job *job, size_t first_strip, size_t end_strip)
 {
-    const float *src = factor->data + first_k * factor->stride + row;
-    for (size_t k = 0; k < n_k; k++, src += factor->stride)
-        for (size_t i = 0; i < n; i++)
-            dst[i * dst_stride + k] = src[i];
+    const struct gemm *gemm = job->net->gemm;
+    const struct factor *factor = job->factor;
+    size_t strip_bytes = gemm_strip_bytes(gemm, job->n_k), k_padded = gemm_padded(gemm, job->n_k), n_k;
+    for (size_t k = 0; k < job->n_k; k += n_k) {
+        n_k = size_min(TURNED_DEPTH, job->n_k - k);
+        const float *part = factor->data + (job->first_k + k) * factor->stride + job->first_row;
+        for (size_t i = first_strip; i < end_strip; i++) {
+            size_t row = i * gemm->strip_rows;
+            gemm->pack_strip_turned(job->packed + i * strip_bytes, k_padded, k, part + row, factor->stride,
+                                    size_min(gemm->strip_rows, job->n_rows - row), n_k);
+        }
+    }
 }
 
-static void pack_strip(void *context, size_t item, uint32_t worker)
+static void pack_strips(void *context, size_t item, uint32_t worker)
 {
+    (void)worker;
     const struct pack_job *job = context;
     const struct gemm *gemm = job->net->gemm;
     const struct factor *factor = job->factor;
-    size_t first = item * gemm->strip_rows, n = size_min(gemm->strip_rows, job->n_rows - first);
-    const float *rows = factor->data + (job->first_row + first) * factor->stride + job->first_k;
-    size_t stride = factor->stride;
-    if (factor->is_transposed) {
-        float *columns = job->net->scratch.product.columns + worker * job->net->scratch.product.column_floats;
-        gather_rows(columns, job->n_k, factor, job->first_row + first, n, job->first_k, job->n_k);
-        rows = columns;
-        stride = job->n_k;
+    size_t first = item * STRIPS_AT_ONCE,
+           end = size_min(first + STRIPS_AT_ONCE, n_pieces(job->n_rows, gemm->strip_rows));
+    if (factor->is_transposed)
+        pack_strips_turned(job, first, end);
+    for (size_t i = first; i < end && !factor->is_transposed; i++) {
+        size_t row = i * gemm->strip_rows;
+        gemm->pack_strip(job->packed + i * gemm_strip_bytes(gemm, job->n_k),
+                         factor->data + (job->first_row + row) * factor->stride + job->first_k, factor->stride,
+                         size_min(gemm->strip_rows, job->n_rows - row), job->n_k);
     }
-    gemm->pack_strip(job->packed + item * gemm_strip_bytes(gemm, job->n_k), rows, stride, n, job->n_k);
 }
 
-/* A panel's columns of a transposed factor, part by part. */
-static void pack_panel_columns(const struct pack_job *job, void *panel, size_t first, size_t n)
+/* A panel's columns of a transposed factor, part by part likewise. */
+static void pack_panel_turned(const struct pack_job *job, void *panel, size_t first, size_t n)
 {
     const struct gemm *gemm = job->net->gemm;
-    size_t k_padded = gemm_padded(gemm, job->n_k);
-    float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH];
-    for (size_t column = 0; column < gemm->panel_columns; column += GEMM_PACK_COLUMNS)
-        for (size_t k = 0; k < k_padded; k += GEMM_PACK_DEPTH) {
-            size_t n_k = k < job->n_k ? size_min(GEMM_PACK_DEPTH, job->n_k - k) : 0;
+    const struct factor *factor = job->factor;
+    size_t k_padded = gemm_padded(gemm, job->n_k), n_k;
+    for (size_t k = 0; k < job->n_k; k += n_k) {
+        n_k = size_min(TURNED_DEPTH, job->n_k - k);
+        const float *part = factor->data + (job->first_k + k) * factor->stride + first;
+        for (size_t column = 0; column < gemm->panel_columns; column += GEMM_PACK_COLUMNS) {
             size_t n_columns = column < n ? size_min(GEMM_PACK_COLUMNS, n - column) : 0;
-            if (n_k < GEMM_PACK_DEPTH || n_columns < GEMM_PACK_COLUMNS)
-                memset(part, 0, sizeof part);
-            gather_rows(part, GEMM_PACK_DEPTH, job->factor, first + column, n_columns, job->first_k + k, n_k);
-            gemm->pack_columns(panel, k_padded, column, k, part);
+            gemm->pack_columns_turned(panel, k_padded, column, k, n_columns ? part + column : part, factor->stride,
+                                      n_columns, n_k);
         }
+    }
 }
 
 static void pack_panel(void *context, size_t item, uint32_t worker)
@@ -106,7 +112,7 @@ static void pack_panel(void *context, size_t item, uint32_t worker)
     unsigned char *panel = job->packed + item * gemm_panel_bytes(gemm, job->n_k);
     size_t first = item * gemm->panel_columns;
     if (factor->is_transposed)
-        pack_panel_columns(job, panel, first, size_min(gemm->panel_columns, job->n_rows - first));
+        pack_panel_turned(job, panel, first, size_min(gemm->panel_columns, job->n_rows - first));
     else
         kernels_pack_panel(job->net->kernels, gemm, panel, factor->data + job->first_k, factor->stride * sizeof(float),
                            QUIRE_DTYPE_F32, first, job->n_rows, job->n_k);
@@ -153,7 +159,7 @@ static void run_rows(struct net *net, const struct product *p, const unsigned ch
         job.first_row = row;
         job.n_rows = size_min(rows_at_once(gemm), p->m - row);
         struct pack_job pack = {net, net->scratch.product.strips, &p->x, row, job.n_rows, first_k, n_k};
-        threads_run(net->threads, n_pieces(job.n_rows, gemm->strip_rows), pack_strip, &pack);
+        threads_run(net->threads, n_pieces(n_pieces(job.n_rows, gemm->strip_rows), STRIPS_AT_ONCE), pack_strips, &pack);
         threads_run(net->threads, n_pieces(job.n_rows, gemm_block_rows(gemm)) * n_pieces(p->n, gemm->panel_columns),
                     run_block, &job);
     }

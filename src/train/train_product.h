@@ -33,14 +33,12 @@ struct product {
 
 struct product_scratch {
     unsigned char *strips, *panels;
-    float *sums;    /* [threads][gemm_sums_floats] */
-    float *columns; /* [threads][column_floats]: rows that are put together from a factor's columns */
-    size_t column_floats;
+    float *sums; /* [threads][gemm_sums_floats] */
 };
 
 /* Room for products of up to m x n x k; by and by for all that there will be, then laid out. */
 struct product_room {
-    size_t strip_bytes, panel_bytes, column_floats;
+    size_t strip_bytes, panel_bytes;
 };
 void product_room_for(struct product_room *room, const struct gemm *gemm, size_t m, size_t n, size_t k);
 void product_lay_out(struct product_scratch *scratch, struct arena *arena, const struct product_room *room,
