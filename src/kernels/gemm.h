@@ -60,12 +60,11 @@ struct gemm {
      * k, as far as they are below k_padded. part: [GEMM_PACK_COLUMNS][GEMM_PACK_DEPTH]. */
     void (*pack_columns)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part);
 
-    /* Both of a matrix that lies the other way: number k of row (column of y) i is x[k * x_stride + i]. x points at the
-     * first of them; n_k of k are given, from first_k on, a multiple of 2 in the strip or panel. Packed are n_rows of a
-     * strip's rows, and n_columns of GEMM_PACK_COLUMNS columns; the others, and what pads k behind its end, are zero.
+    /* The same of a matrix that lies the other way: number k of row (column of y) i is x[k * x_stride + i]. Strips lie
+     * one behind the other, and n_rows may be any number. Of a panel's columns only n_columns are there, n_k numbers of
+     * each, from first_k on, a multiple of 2. Rows and columns that are not there, and the padding of k, become zero.
      */
-    void (*pack_strip_turned)(void *strip, size_t k_padded, size_t first_k, const float *x, size_t x_stride,
-                              size_t n_rows, size_t n_k);
+    void (*pack_strips_turned)(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k);
     void (*pack_columns_turned)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
                                 size_t x_stride, size_t n_columns, size_t n_k);
 

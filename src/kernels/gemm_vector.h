@@ -33,17 +33,18 @@ static void gemm_pack_columns(void *panel, size_t k_padded, size_t column, size_
             dst[i * TILE_COLUMNS + j] = part[j * GEMM_PACK_DEPTH + i];
 }
 
-static void gemm_pack_strip_turned(void *strip, size_t k_padded, size_t first_k, const float *x, size_t x_stride,
-                                   size_t n_rows, size_t n_k)
+static void gemm_pack_strips_turned(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k)
 {
-    (void)k_padded;
-    float *dst = (float *)strip + first_k * STRIP;
-    for (size_t k = 0; k < n_k; k++, dst += STRIP, x += x_stride) {
-        for (size_t r = 0; r < n_rows; r++)
-            dst[r] = x[r];
-        for (size_t r = n_rows; r < STRIP; r++)
-            dst[r] = 0.0f;
-    }
+    for (size_t i = 0; i < k; i++, x += x_stride)
+        for (size_t row = 0; row < n_rows; row += STRIP) {
+            float *dst = (float *)strips + row * k + i * STRIP;
+            size_t n = n_rows - row < STRIP ? n_rows - row : STRIP;
+            if (n == STRIP)
+                memcpy(dst, x + row, sizeof(float[STRIP]));
+            else
+                for (size_t r = 0; r < STRIP; r++)
+                    dst[r] = r < n ? x[row + r] : 0.0f;
+        }
 }
 
 static void gemm_pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
@@ -104,7 +105,7 @@ static const struct gemm gemm_f32 = {
     .depth = GEMM_DEPTH,
     .pack_strip = gemm_pack_strip,
     .pack_columns = gemm_pack_columns,
-    .pack_strip_turned = gemm_pack_strip_turned,
+    .pack_strips_turned = gemm_pack_strips_turned,
     .pack_columns_turned = gemm_pack_columns_turned,
     .multiply = gemm_multiply,
     .finish = gemm_finish,

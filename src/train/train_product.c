@@ -5,8 +5,8 @@
 enum {
     ROWS_AT_ONCE = 4096,  /* rows of x, and */
     DEPTH_AT_ONCE = 4096, /* elements of k, that are packed together */
-    STRIPS_AT_ONCE = 8,   /* that one thread packs, and */
-    TURNED_DEPTH = 128    /* how much of them at a time where their factor lies the other way */
+    STRIPS_AT_ONCE = 8,   /* that one thread packs */
+    TURNED_DEPTH = 128    /* elements of k of a panel whose factor lies the other way, at a time */
 };
 
 static size_t n_pieces(size_t n, size_t piece)
@@ -50,43 +50,27 @@ struct pack_job {
     size_t first_k, n_k;
 };
 
-/* Strips of a transposed factor, part of k by part, so that a line of it is in a cache until all that it holds is
- * packed. */
-static void pack_strips_turned(const struct pack_job *job, size_t first_strip, size_t end_strip)
-{
-    const struct gemm *gemm = job->net->gemm;
-    const struct factor *factor = job->factor;
-    size_t strip_bytes = gemm_strip_bytes(gemm, job->n_k), k_padded = gemm_padded(gemm, job->n_k), n_k;
-    for (size_t k = 0; k < job->n_k; k += n_k) {
-        n_k = size_min(TURNED_DEPTH, job->n_k - k);
-        const float *part = factor->data + (job->first_k + k) * factor->stride + job->first_row;
-        for (size_t i = first_strip; i < end_strip; i++) {
-            size_t row = i * gemm->strip_rows;
-            gemm->pack_strip_turned(job->packed + i * strip_bytes, k_padded, k, part + row, factor->stride,
-                                    size_min(gemm->strip_rows, job->n_rows - row), n_k);
-        }
-    }
-}
-
 static void pack_strips(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct pack_job *job = context;
     const struct gemm *gemm = job->net->gemm;
     const struct factor *factor = job->factor;
-    size_t first = item * STRIPS_AT_ONCE,
-           end = size_min(first + STRIPS_AT_ONCE, n_pieces(job->n_rows, gemm->strip_rows));
-    if (factor->is_transposed)
-        pack_strips_turned(job, first, end);
-    for (size_t i = first; i < end && !factor->is_transposed; i++) {
-        size_t row = i * gemm->strip_rows;
-        gemm->pack_strip(job->packed + i * gemm_strip_bytes(gemm, job->n_k),
-                         factor->data + (job->first_row + row) * factor->stride + job->first_k, factor->stride,
-                         size_min(gemm->strip_rows, job->n_rows - row), job->n_k);
+    size_t first = item * STRIPS_AT_ONCE * gemm->strip_rows,
+           end = size_min(first + STRIPS_AT_ONCE * gemm->strip_rows, job->n_rows);
+    size_t strip_bytes = gemm_strip_bytes(gemm, job->n_k);
+    unsigned char *strips = job->packed + item * STRIPS_AT_ONCE * strip_bytes;
+    if (factor->is_transposed) {
+        gemm->pack_strips_turned(strips, factor->data + job->first_k * factor->stride + job->first_row + first,
+                                 factor->stride, end - first, job->n_k);
+        return;
     }
+    for (size_t row = first; row < end; row += gemm->strip_rows, strips += strip_bytes)
+        gemm->pack_strip(strips, factor->data + (job->first_row + row) * factor->stride + job->first_k, factor->stride,
+                         size_min(gemm->strip_rows, job->n_rows - row), job->n_k);
 }
 
-/* A panel's columns of a transposed factor, part by part likewise. */
+/* A panel's columns of a transposed factor, part of k by part, so that they stay in a cache meanwhile. */
 static void pack_panel_turned(const struct pack_job *job, void *panel, size_t first, size_t n)
 {
     const struct gemm *gemm = job->net->gemm;

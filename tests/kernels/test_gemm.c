@@ -244,54 +244,60 @@ static void not_finite(void)
 }
 
 /* What lies the other way is packed to the same bytes. */
-static void check_turned(const struct gemm *gemm, size_t k, size_t n_rows, size_t n_columns)
+static void check_turned_strips(const struct gemm *gemm, const float *x, size_t stride, size_t k, size_t n_rows)
 {
-    size_t strip_bytes = gemm_strip_bytes(gemm, k), panel_bytes = gemm_panel_bytes(gemm, k);
-    size_t k_padded = gemm_padded(gemm, k), stride = gemm->strip_rows + GEMM_PACK_COLUMNS + 3, half = k / 4 * 2;
-    unsigned char *strip = guarded(strip_bytes), *turned_strip = guarded(strip_bytes);
-    unsigned char *panel = guarded(panel_bytes), *turned_panel = guarded(panel_bytes);
-    float *x = malloc(k * stride * sizeof *x), *rows = malloc(gemm->strip_rows * k * sizeof *rows);
-    float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH] = {0};
-    uint64_t seed = 5;
-    for (size_t i = 0; i < k * stride; i++)
-        x[i] = test_random_float(&seed);
-    for (size_t i = 0; i < k; i++) {
+    size_t n_strips = (n_rows + gemm->strip_rows - 1) / gemm->strip_rows, strip_bytes = gemm_strip_bytes(gemm, k);
+    unsigned char *strips = guarded(n_strips * strip_bytes), *turned = guarded(n_strips * strip_bytes);
+    float *rows = malloc(n_rows * k * sizeof *rows);
+    for (size_t i = 0; i < k; i++)
         for (size_t r = 0; r < n_rows; r++)
             rows[r * k + i] = x[i * stride + r];
+    for (size_t row = 0; row < n_rows; row += gemm->strip_rows)
+        gemm->pack_strip(strips + row / gemm->strip_rows * strip_bytes, rows + row * k, k,
+                         n_rows - row < gemm->strip_rows ? n_rows - row : gemm->strip_rows, k);
+    gemm->pack_strips_turned(turned, x, stride, n_rows, k);
+    CHECK(memcmp(strips, turned, n_strips * strip_bytes) == 0);
+    check_guard(strips, n_strips * strip_bytes);
+    check_guard(turned, n_strips * strip_bytes);
+    free(strips);
+    free(turned);
+    free(rows);
+}
+
+static void check_turned_panel(const struct gemm *gemm, const float *x, size_t stride, size_t k, size_t n_columns)
+{
+    size_t panel_bytes = gemm_panel_bytes(gemm, k), k_padded = gemm_padded(gemm, k), half = k / 4 * 2;
+    unsigned char *panel = guarded(panel_bytes), *turned = guarded(panel_bytes);
+    float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH] = {0};
+    for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j < n_columns; j++)
             part[j * GEMM_PACK_DEPTH + i] = x[i * stride + j];
-    }
-    memset(strip, 0, strip_bytes); /* rows that are not there: OpenBLAS's are never read */
-    memset(turned_strip, 0, strip_bytes);
-    gemm->pack_strip(strip, rows, k, n_rows, k);
-    gemm->pack_strip_turned(turned_strip, k_padded, 0, x, stride, n_rows, half);
-    gemm->pack_strip_turned(turned_strip, k_padded, half, x + half * stride, stride, n_rows, k - half);
     for (size_t column = 0; column < gemm->panel_columns; column += GEMM_PACK_COLUMNS) {
         gemm->pack_columns(panel, k_padded, column, 0, part);
-        gemm->pack_columns_turned(turned_panel, k_padded, column, 0, x, stride, n_columns, half);
-        gemm->pack_columns_turned(turned_panel, k_padded, column, half, x + half * stride, stride, n_columns, k - half);
+        gemm->pack_columns_turned(turned, k_padded, column, 0, x, stride, n_columns, half);
+        gemm->pack_columns_turned(turned, k_padded, column, half, x + half * stride, stride, n_columns, k - half);
     }
-    CHECK(memcmp(strip, turned_strip, strip_bytes) == 0);
-    CHECK(memcmp(panel, turned_panel, panel_bytes) == 0);
-    check_guard(turned_strip, strip_bytes);
-    check_guard(turned_panel, panel_bytes);
-    free(strip);
-    free(turned_strip);
+    CHECK(memcmp(panel, turned, panel_bytes) == 0);
+    check_guard(turned, panel_bytes);
     free(panel);
-    free(turned_panel);
-    free(x);
-    free(rows);
+    free(turned);
 }
 
 static void check_turned_table(const struct kernels *kernels, const struct kernels *ref)
 {
-    static const size_t depths[] = {1, 2, 31, 32, 33, 100, 256};
+    static const size_t depths[] = {1, 2, 31, 32, 33, 100, 256}, rows[] = {1, 5, 6, 12, 41, 48, 53, 103};
+    enum { STRIDE = 107 };
+    static float x[256 * STRIDE];
     const struct gemm *gemms[] = {kernels->gemm, kernels->gemm_exact, ref->gemm};
+    uint64_t seed = 5;
+    for (size_t i = 0; i < 256 * STRIDE; i++)
+        x[i] = test_random_float(&seed);
     for (size_t g = 0; g < 3; g++)
         for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
-            check_turned(gemms[g], depths[i], gemms[g]->strip_rows, GEMM_PACK_COLUMNS);
-            check_turned(gemms[g], depths[i], 1, 5);
-            check_turned(gemms[g], depths[i], gemms[g]->strip_rows - 1, 0);
+            for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+                check_turned_strips(gemms[g], x, STRIDE, depths[i], rows[r]);
+            for (size_t n = 0; n <= GEMM_PACK_COLUMNS; n += 4)
+                check_turned_panel(gemms[g], x, STRIDE, depths[i], n);
         }
 }
 
