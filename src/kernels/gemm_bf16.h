@@ -84,6 +84,12 @@ static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_
     }
 }
 
+/* The first n lanes, of 16 at most. */
+INLINE __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFFu);
+}
+
 /* The first n of 16 numbers of two rows, rounded, as pairs. */
 INLINE __m512i pair_numbers(const float *first, const float *second, __mmask16 mask)
 {
@@ -112,7 +118,7 @@ static void bf16_pack_strips_turned(void *strips, const float *x, size_t x_strid
             uint32_t pairs[BF16_TURNED_ROWS];
 #pragma GCC unroll 3
             for (size_t c = 0; c < BF16_TURNED_ROWS; c += 16) {
-                __mmask16 mask = c + 16 <= n ? 0xFFFF : c < n ? (__mmask16)((1u << (n - c)) - 1) : 0;
+                __mmask16 mask = first_lanes(c < n ? n - c : 0);
                 __m512i some = i + 1 < k ? pair_numbers(first + c, second + c, mask) : one_of_pair(first + c, mask);
                 _mm512_storeu_si512(pairs + c, some);
             }
@@ -128,7 +134,7 @@ static void bf16_pack_columns_turned(void *panel, size_t k_padded, size_t column
 {
     (void)k_padded;
     int32_t *dst = (int32_t *)panel + first_k / 2 * PANEL + column;
-    __mmask16 mask = (__mmask16)((1u << n_columns) - 1);
+    __mmask16 mask = first_lanes(n_columns);
     size_t k = 0;
     for (; k + 2 <= n_k; k += 2, dst += PANEL, x += 2 * x_stride)
         _mm512_storeu_si512(dst, pair_numbers(x, x + x_stride, mask));

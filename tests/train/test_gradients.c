@@ -13,7 +13,7 @@ static struct net *open_net(const quire_config *config, uint32_t seq_len)
 }
 
 /* Numbers of a parameter that are moved: some of each, chosen by the seed. */
-enum { N_MOVED = 6, N_TOKENS = 7 };
+enum { N_MOVED = 3, N_TOKENS = 6 };
 
 static void check_param(struct twin *twin, struct twin_param *param, const struct net_batch *batch, double scale,
                         const char *name)
