@@ -120,8 +120,8 @@ int main(int argc, char **argv)
     quire_config config = config_of(&run.shape, run.options.seq_len);
     size_t n_tokens = (size_t)run.options.n_sequences * run.options.seq_len;
     struct net_memory memory;
-    struct net *net;
-    struct optim *optim;
+    struct net *net = NULL;
+    struct optim *optim = NULL;
     struct optim_options lion = optim_defaults(OPTIM_LION);
     uint32_t *tokens = mem_calloc(n_tokens + 1, sizeof *tokens, "tokens", &err);
     if (!tokens || net_plan(&memory, &config, &run.options, &err) != QUIRE_OK ||
