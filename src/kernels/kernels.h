@@ -52,10 +52,10 @@ struct attention_tile {
  *     p = exp(s - lse), 0 for keys behind the query     ds = p * (d_out . v - delta)
  *     dv += p^T d_out     dk += ds^T q     dq += ds k
  *
- * Rows that are not there are zero, with lse INFINITY and delta 0 for queries; keys that are not there lie behind every
- * query that is. dq is that of the queries as they are, with the scale in them. Formats: `columns`
- * [head_dim][TILE_KEYS] and `rows` [64][row], of floats; or, for attend_back_narrow, of bfloat16: a row [head_dim],
- * `columns` as narrow_keys and `pairs` as narrow_values makes them, from sides of a block. */
+ * No score is above its lse. Rows that are not there are zero, with lse INFINITY and delta 0 for queries; keys that are
+ * not there lie behind every query that is. dq is that of the queries as they are, with the scale in them. Formats:
+ * `columns` [head_dim][TILE_KEYS] and `rows` [64][row], of floats; or, for attend_back_narrow, of bfloat16: a row
+ * [head_dim], `columns` as narrow_keys and `pairs` as narrow_values makes them, from sides of a block. */
 struct attention_back {
     uint32_t head_dim;
     uint32_t row; /* floats from one row of dq, dk and dv (and float factors) to the next */
