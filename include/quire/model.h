@@ -53,6 +53,12 @@ typedef enum quire_prompt_format {
     QUIRE_PROMPT_CHATML    /* <|im_start|>role ... <|im_end|> */
 } quire_prompt_format;
 
+/* "plain", "instruct", "chatml". Static storage. */
+QUIRE_API const char *quire_prompt_format_name(quire_prompt_format format);
+
+/* Errors: USAGE, with the names that exist. */
+QUIRE_API quire_status quire_prompt_format_parse(quire_prompt_format *out, const char *name, quire_error *err);
+
 /* Opens the model at path: a folder or a .gguf file.
  * Errors: IO; FORMAT (cut short, wrong shape, missing tensor: names file, tensor, found and expected); UNSUPPORTED (an
  * architecture, tensor type or configuration value that this build does not do, named); NO_MEMORY. */
@@ -64,7 +70,7 @@ QUIRE_API void quire_model_close(quire_model *model);
 /* The following return pointers that live as long as the model. */
 QUIRE_API const quire_config *quire_model_config(const quire_model *model);
 QUIRE_API const char *quire_model_path(const quire_model *model);
-QUIRE_API const char *quire_model_name(const quire_model *model);        /* general.name, or the folder's name */
+QUIRE_API const char *quire_model_name(const quire_model *model);        /* the files', or else the folder's name */
 QUIRE_API const char *quire_model_format_name(const quire_model *model); /* "gguf v3", "huggingface safetensors" */
 
 QUIRE_API uint64_t quire_model_n_parameters(const quire_model *model);
@@ -76,7 +82,8 @@ QUIRE_API uint64_t quire_model_weight_bytes(const quire_model *model);     /* as
 QUIRE_API void quire_model_type_totals(const quire_model *model, quire_dtype type, uint32_t *n_tensors,
                                        uint64_t *n_bytes);
 
-/* The prompt format that the model's name, chat template or vocabulary points to; plain where nothing does. */
+/* The prompt format that the model's files name, or else the one that its chat template, vocabulary or name points to;
+ * plain where nothing does. */
 QUIRE_API quire_prompt_format quire_model_prompt_format(const quire_model *model);
 
 /* 128 bits in hexadecimal over the configuration, the names, types and shapes of all tensors, and their contents (all

@@ -23,12 +23,6 @@ typedef enum quire_task {
     QUIRE_TASK_ASK        /* text: the question */
 } quire_task;
 
-/* "plain", "instruct", "chatml". Static storage. */
-QUIRE_API const char *quire_prompt_format_name(quire_prompt_format format);
-
-/* Errors: USAGE, with the names that exist. */
-QUIRE_API quire_status quire_prompt_format_parse(quire_prompt_format *out, const char *name, quire_error *err);
-
 enum { QUIRE_PROMPT_MAX_ENDS = 2 };
 
 /* The ids around a document, before[n_before] document after[n_after], and what ends the text written after them. */

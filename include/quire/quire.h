@@ -2,6 +2,7 @@
 #ifndef QUIRE_H
 #define QUIRE_H
 
+#include "convert.h"
 #include "dtype.h"
 #include "engine.h"
 #include "error.h"
@@ -14,6 +15,7 @@
 #include "stop.h"
 #include "store.h"
 #include "tokenizer.h"
+#include "verify.h"
 
 #define QUIRE_VERSION_MAJOR 0
 #define QUIRE_VERSION_MINOR 1

@@ -2,14 +2,17 @@
 
 #include <strings.h>
 
+#include "block_layout.h"
+
+#define BLOCK_ROW(TYPE, name, elements, bytes, ...) [QUIRE_DTYPE_##TYPE] = {#name, elements, bytes},
 static const struct {
     const char *name;
     uint32_t block_elements;
     uint32_t block_bytes;
-} dtypes[QUIRE_DTYPE_COUNT] = {
-    [QUIRE_DTYPE_F32] = {"f32", 1, 4},     [QUIRE_DTYPE_F16] = {"f16", 1, 2},     [QUIRE_DTYPE_BF16] = {"bf16", 1, 2},
-    [QUIRE_DTYPE_Q8_0] = {"q8_0", 32, 34}, [QUIRE_DTYPE_Q4_0] = {"q4_0", 32, 18},
-};
+} dtypes[QUIRE_DTYPE_COUNT] = {[QUIRE_DTYPE_F32] = {"f32", 1, 4},
+                               [QUIRE_DTYPE_F16] = {"f16", 1, 2},
+                               [QUIRE_DTYPE_BF16] = {"bf16", 1, 2},
+                               BLOCK_TYPES(BLOCK_ROW)};
 
 const char *quire_dtype_name(quire_dtype type)
 {
@@ -33,5 +36,10 @@ quire_status quire_dtype_parse(quire_dtype *out, const char *name, quire_error *
             *out = (quire_dtype)i;
             return QUIRE_OK;
         }
-    return quire_fail(err, QUIRE_ERR_USAGE, "unknown number type '%s': expected f32, f16, bf16, q8_0 or q4_0", name);
+    char names[256] = "";
+    for (int i = 0; i < QUIRE_DTYPE_COUNT; i++) {
+        const char *before = i == 0 ? "" : i == QUIRE_DTYPE_COUNT - 1 ? " or " : ", ";
+        strcat(strcat(names, before), dtypes[i].name);
+    }
+    return quire_fail(err, QUIRE_ERR_USAGE, "unknown number type '%s': expected %s", name, names);
 }

@@ -19,6 +19,11 @@ static int real_open(const char *path, int flags, mode_t mode)
     return open(path, flags, mode);
 }
 
+static int real_exchange(const char *a, const char *b)
+{
+    return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+}
+
 static int real_uring_open(struct io_uring *ring, unsigned n_entries)
 {
     return io_uring_queue_init(n_entries, ring, 0);
@@ -34,7 +39,7 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
         .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync,          \
-        .fdatasync = fdatasync, .flock = flock, .rename = rename, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir,    \
+        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir,    \
         .fdopendir = fdopendir, .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,   \
         .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit, .uring_wait = real_uring_wait,   \
     }

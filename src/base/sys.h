@@ -34,6 +34,7 @@ struct sys_calls {
     int (*fdatasync)(int fd);
     int (*flock)(int fd, int operation);
     int (*rename)(const char *from, const char *to);
+    int (*exchange)(const char *a, const char *b); /* renameat2 with RENAME_EXCHANGE */
     int (*unlink)(const char *path);
     int (*mkdir)(const char *path, mode_t mode);
     int (*rmdir)(const char *path);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "info_verify.h"
 #include "json_out.h"
 #include "session.h"
 #include "text.h"
@@ -185,6 +186,8 @@ enum exit_code cmd_info(const struct options *o)
 {
     struct session s = {0};
     const char *path = o->n_arguments > 0 ? o->arguments[0] : NULL;
+    if (o->verify)
+        return info_verify(o, path ? path : o->model);
     if (session_open(&s, o, path, NEED_ENGINE, false) != QUIRE_OK)
         return session_close(&s, session_fail(&s, s.source));
 

@@ -12,6 +12,7 @@ enum exit_code cmd_score(const struct options *o);
 enum exit_code cmd_tokenize(const struct options *o);
 enum exit_code cmd_detokenize(const struct options *o);
 enum exit_code cmd_info(const struct options *o);
+enum exit_code cmd_convert(const struct options *o);
 enum exit_code cmd_bench(const struct options *o);
 enum exit_code cmd_kv(const struct options *o);
 

@@ -11,7 +11,7 @@ enum exit_code {
     EXIT_FAILED = 1,       /* the machine: memory, disk, output */
     EXIT_USAGE = 2,        /* the command line */
     EXIT_REJECTED = 3,     /* a document, a model or a store that cannot be used as it is */
-    EXIT_DAMAGED = 4,      /* `quire kv verify` found damage */
+    EXIT_DAMAGED = 4,      /* `quire kv verify` or `quire info --verify` found damage */
     EXIT_INTERRUPTED = 130 /* SIGINT or SIGTERM */
 };
 

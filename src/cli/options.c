@@ -21,9 +21,9 @@
 #define MOST_TOKENS 2147483647.0
 
 const char *const option_group_names[N_GROUPS] = {
-    [GROUP_GENERAL] = "General",   [GROUP_INPUT] = "Input",         [GROUP_WRITING] = "Writing",
-    [GROUP_SAMPLING] = "Sampling", [GROUP_MEASURING] = "Measuring", [GROUP_COMPUTING] = "Computing",
-    [GROUP_OUTPUT] = "Output",
+    [GROUP_GENERAL] = "General",     [GROUP_CONVERTING] = "Converting", [GROUP_INPUT] = "Input",
+    [GROUP_WRITING] = "Writing",     [GROUP_SAMPLING] = "Sampling",     [GROUP_MEASURING] = "Measuring",
+    [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",
 };
 
 const struct command_row command_rows[N_COMMANDS] = {
@@ -59,6 +59,12 @@ const struct command_row command_rows[N_COMMANDS] = {
          "Writes every configuration field, the tensors by type, the tokenizer, and the memory and disk that reading "
          "8,192, 65,536 and 84,000 tokens takes with the options given.",
          "quire info mpt-7b-storywriter/ --memory 16G", 0, 1},
+    [COMMAND_CONVERT] =
+        {"convert", "MODEL -o OUT", "write a model in another format or number type",
+         "Writes MODEL, a HuggingFace folder or a GGUF file, to OUT: a GGUF file where the name ends in .gguf, else a "
+         "HuggingFace folder. Configuration, tokenizer and prompt format go along, and checksums of the tensors are "
+         "stored for 'quire info --verify'. OUT appears when it is complete.",
+         "quire convert mpt-7b-storywriter/ -o storywriter.gguf --type q8_0", 1, 1},
     [COMMAND_BENCH] = {"bench", "[FILE]", "measure how fast a model is read and written with",
                        "Reads a text and decodes some tokens at each of several context lengths; each row times only "
                        "what lies between the length before and its own. The text is FILE (standard input where it is "
@@ -87,6 +93,18 @@ const struct option_row option_rows[] = {
      "a HuggingFace checkpoint folder or a GGUF file", "$QUIRE_MODEL, else the model that ships"},
     {"help", 'h', NULL, OPTION_FLAG, FIELD(wants_help), 0, 0, ON_ALL, GROUP_GENERAL, "show this help", NULL},
     {"version", 0, NULL, OPTION_FLAG, FIELD(wants_version), 0, 0, ON_ALL, GROUP_GENERAL, "show the version", NULL},
+
+    {"out", 'o', "OUT", OPTION_TEXT, FIELD(out), 0, 0, ON(COMMAND_CONVERT), GROUP_CONVERTING,
+     "the file or folder to write", NULL},
+    {"type", 0, "TYPE", OPTION_TEXT, FIELD(type), 0, 0, ON(COMMAND_CONVERT), GROUP_CONVERTING,
+     "store matrices as f32, f16, bf16, q8_0, q4_0, q4_k or q6_k; a folder takes the first three",
+     "as they are; in a folder f32 for what is quantised"},
+    {"force", 0, NULL, OPTION_FLAG, FIELD(force), 0, 0, ON(COMMAND_CONVERT), GROUP_CONVERTING,
+     "replace OUT where it exists", NULL},
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON(COMMAND_CONVERT), GROUP_CONVERTING,
+     "threads that convert numbers", "the processors that may be used"},
+    {"verify", 0, NULL, OPTION_FLAG, FIELD(verify), 0, 0, ON(COMMAND_INFO), GROUP_GENERAL,
+     "check the model's files instead: checksums, numbers, tensors, tokenizer", NULL},
 
     {"join", 0, NULL, OPTION_FLAG, FIELD(join), 0, 0, ON_READING, GROUP_INPUT,
      "the FILEs are parts of one text, in this order", "each FILE is a text of its own"},
@@ -174,7 +192,9 @@ const struct option_row option_rows[] = {
      "write one JSON object per document instead of text", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_KV), GROUP_OUTPUT,
      "write JSON instead of text: an object per book for ls, one object else", NULL},
-    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV), GROUP_OUTPUT,
+    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_CONVERT), GROUP_OUTPUT,
+     "write one JSON object about what was done", NULL},
+    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV) | ON(COMMAND_CONVERT), GROUP_OUTPUT,
      "write nothing but errors to standard error", NULL},
     {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL, GROUP_OUTPUT,
      "say more about how the work is done", NULL},
@@ -330,9 +350,12 @@ static quire_status check_together(const struct options *o, quire_error *err)
 {
     const struct command_row *row = &command_rows[o->command];
     if (o->n_arguments < row->least_arguments)
-        return quire_fail(err, QUIRE_ERR_USAGE, "the question is missing");
+        return quire_fail(err, QUIRE_ERR_USAGE, "the %s is missing",
+                          o->command == COMMAND_CONVERT ? "model" : "question");
     if (o->n_arguments > row->most_arguments)
         return quire_fail(err, QUIRE_ERR_USAGE, "unexpected argument '%s'", o->arguments[row->most_arguments]);
+    if (o->command == COMMAND_CONVERT && !o->out)
+        return quire_fail(err, QUIRE_ERR_USAGE, "'convert' needs the option '--out': where to write to");
     if (o->head_tokens && o->tail_tokens)
         return quire_fail(err, QUIRE_ERR_USAGE, "options '--head' and '--tail' exclude each other");
     if (o->store && o->no_store)

@@ -17,6 +17,7 @@ enum command_id {
     COMMAND_TOKENIZE,
     COMMAND_DETOKENIZE,
     COMMAND_INFO,
+    COMMAND_CONVERT,
     COMMAND_BENCH,
     COMMAND_KV,
     COMMAND_HELP,
@@ -53,6 +54,9 @@ struct options {
     const char *store; /* NULL: the user's cache folder */
     bool no_store;
     uint64_t store_limit_bytes; /* 0: QUIRE_STORE_LIMIT, else none */
+    const char *out;  /* of convert; NULL only where help is asked for */
+    const char *type; /* NULL: as the input */
+    bool verify;
     bool force;
     float commit_seconds;
     const char *kv_type;
@@ -87,6 +91,7 @@ enum option_kind {
 
 enum option_group {
     GROUP_GENERAL,
+    GROUP_CONVERTING,
     GROUP_INPUT,
     GROUP_WRITING,
     GROUP_SAMPLING,

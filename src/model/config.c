@@ -51,6 +51,19 @@ static quire_status check_sizes(const quire_config *c, const char *path, quire_e
     return QUIRE_OK;
 }
 
+void config_tell(const struct config_problems *problems, quire_error *err)
+{
+    if (!problems)
+        return;
+    problems->found(problems->user, err->message);
+    quire_error_clear(err);
+}
+
+float config_usual_scale(uint32_t head_dim)
+{
+    return (float)(1.0 / sqrt(head_dim));
+}
+
 quire_status config_finish(quire_config *config, const char *path, quire_error *err)
 {
     quire_status status = check_sizes(config, path, err);
@@ -58,7 +71,7 @@ quire_status config_finish(quire_config *config, const char *path, quire_error *
         return status;
     config->head_dim = config->d_model / config->n_heads;
     if (config->softmax_scale == 0)
-        config->softmax_scale = (float)(1.0 / sqrt(config->head_dim));
+        config->softmax_scale = config_usual_scale(config->head_dim);
     if (config->alibi && (status = check_positive(path, "alibi_bias_max", config->alibi_bias_max, err)) != QUIRE_OK)
         return status;
     if (config->clip_qkv != 0 && (status = check_positive(path, "clip_qkv", config->clip_qkv, err)) != QUIRE_OK)

@@ -17,6 +17,21 @@ quire_status config_from_json(quire_config *out, const json_t *root, const char 
  * query and key norms, vocabulary size and an untied head. Errors as above. */
 quire_status config_from_gguf(quire_config *out, const struct gguf *gguf, quire_error *err);
 
+/* All that is wrong with a configuration, not the first alone: a message for each field. Nothing where all is well. */
+struct config_problems {
+    void (*found)(void *user, const char *message);
+    void *user;
+};
+void config_report_json(const json_t *root, const char *path, const struct config_problems *problems);
+void config_report_gguf(const struct gguf *gguf, const struct config_problems *problems);
+
+/* Hands on the message in err and empties it, so that the next one has a place. problems may be NULL: then the first
+ * message stays. */
+void config_tell(const struct config_problems *problems, quire_error *err);
+
+/* softmax_scale where nothing else is said: 1 / sqrt(head_dim). */
+float config_usual_scale(uint32_t head_dim);
+
 /* What both have in common at the end: computes head_dim, fills in softmax_scale where it is 0, and checks ranges and
  * divisibility. Errors: FORMAT, UNSUPPORTED. */
 quire_status config_finish(quire_config *config, const char *path, quire_error *err);

@@ -12,11 +12,14 @@
 struct reader {
     const struct gguf *gguf;
     quire_error *err;
-    quire_status status; /* the first failure; the message keeps the first by itself */
+    quire_status status;                    /* the first failure; the message keeps the first by itself */
+    const struct config_problems *problems; /* NULL: the first is enough */
 };
 
 static void note(struct reader *r, quire_status status)
 {
+    if (status != QUIRE_OK)
+        config_tell(r->problems, r->err);
     if (r->status == QUIRE_OK)
         r->status = status;
 }
@@ -139,14 +142,14 @@ static void read_norm(struct reader *r, quire_config *c)
                            gguf_path(r->gguf)));
 }
 
-quire_status config_from_gguf(quire_config *out, const struct gguf *gguf, quire_error *err)
+static quire_status read_config(struct reader *r, quire_config *out)
 {
-    struct reader reader = {.gguf = gguf, .err = err}, *r = &reader;
+    const struct gguf *gguf = r->gguf;
     check_architecture(r);
     check_keys(r);
     const struct gguf_tensor *wte = tensor_named(gguf, "token_embd.weight");
     if (r->status == QUIRE_OK && (!wte || wte->n_dims != 2 || wte->dims[1] > UINT32_MAX))
-        note(r, quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has no tensor 'token_embd.weight' of two dimensions",
+        note(r, quire_fail(r->err, QUIRE_ERR_FORMAT, "'%s' has no tensor 'token_embd.weight' of two dimensions",
                            gguf_path(gguf)));
     if (r->status != QUIRE_OK)
         return r->status;
@@ -173,14 +176,29 @@ quire_status config_from_gguf(quire_config *out, const struct gguf *gguf, quire_
     check_stated(r, "mpt.vocab_size", c.vocab_size);
     check_stated(r, "mpt.attention.key_length", c.n_heads ? c.d_model / c.n_heads : 0);
     check_stated(r, "mpt.attention.value_length", c.n_heads ? c.d_model / c.n_heads : 0);
-    note(r, gguf_get_bool(gguf, "mpt.attention.causal", &is_causal, &found, err));
+    note(r, gguf_get_bool(gguf, "mpt.attention.causal", &is_causal, &found, r->err));
     if (!is_causal)
-        note(r, quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+        note(r, quire_fail(r->err, QUIRE_ERR_UNSUPPORTED,
                            "'%s': mpt.attention.causal is false, this build computes only true", gguf_path(gguf)));
     if (r->status != QUIRE_OK)
         return r->status;
-    quire_status status = config_finish(&c, gguf_path(gguf), err);
+    quire_status status = config_finish(&c, gguf_path(gguf), r->err);
     if (status == QUIRE_OK)
         *out = c;
+    note(r, status);
     return status;
+}
+
+quire_status config_from_gguf(quire_config *out, const struct gguf *gguf, quire_error *err)
+{
+    struct reader reader = {.gguf = gguf, .err = err};
+    return read_config(&reader, out);
+}
+
+void config_report_gguf(const struct gguf *gguf, const struct config_problems *problems)
+{
+    quire_config config;
+    quire_error err = {0};
+    struct reader reader = {.gguf = gguf, .err = &err, .problems = problems};
+    (void)read_config(&reader, &config);
 }

@@ -17,6 +17,7 @@ struct reader {
     const char *path;
     quire_error *err;
     quire_status status;
+    const struct config_problems *problems; /* NULL: the first is enough */
 };
 
 struct field {
@@ -26,6 +27,7 @@ struct field {
 
 static void fail(struct reader *r, quire_status status)
 {
+    config_tell(r->problems, r->err);
     if (r->status == QUIRE_OK)
         r->status = status;
 }
@@ -265,9 +267,9 @@ static const json_t *object_at(struct reader *r, const char *name)
     return field.value;
 }
 
-quire_status config_from_json(quire_config *out, const json_t *root, const char *path, quire_error *err)
+static quire_status read_config(struct reader *r, quire_config *out)
 {
-    struct reader reader = {.root = root, .path = path, .err = err}, *r = &reader;
+    const json_t *root = r->root;
     check_model_type(r);
     r->attention = object_at(r, "attn_config");
     r->feed_forward = object_at(r, "ffn_config");
@@ -296,8 +298,24 @@ quire_status config_from_json(quire_config *out, const json_t *root, const char 
     c.tie_word_embeddings = flag_of(r, top(r, NAMES("tie_word_embeddings")), true);
     if (r->status != QUIRE_OK)
         return r->status;
-    quire_status status = config_finish(&c, path, err);
+    quire_status status = config_finish(&c, r->path, r->err);
     if (status == QUIRE_OK)
         *out = c;
+    else
+        fail(r, status);
     return status;
+}
+
+quire_status config_from_json(quire_config *out, const json_t *root, const char *path, quire_error *err)
+{
+    struct reader reader = {.root = root, .path = path, .err = err};
+    return read_config(&reader, out);
+}
+
+void config_report_json(const json_t *root, const char *path, const struct config_problems *problems)
+{
+    quire_config config;
+    quire_error err = {0};
+    struct reader reader = {.root = root, .path = path, .err = &err, .problems = problems};
+    (void)read_config(&reader, &config);
 }

@@ -78,13 +78,17 @@ static void add_array(hash_state *state, const struct gguf_array *array)
         add_string(state, gguf_array_string(array, &cursor));
 }
 
+static bool begins_with(struct gguf_string key, const char *prefix)
+{
+    return key.n >= strlen(prefix) && memcmp(key.bytes, prefix, strlen(prefix)) == 0;
+}
+
 static size_t add_gguf(hash_state *state, const struct gguf *gguf)
 {
-    static const char prefix[] = "tokenizer.";
     size_t n_keys = 0;
     for (uint64_t i = 0; i < gguf->n_pairs; i++) {
         const struct gguf_pair *pair = &gguf->pairs[i];
-        if (pair->key.n < strlen(prefix) || memcmp(pair->key.bytes, prefix, strlen(prefix)) != 0)
+        if (!begins_with(pair->key, "tokenizer.") && !begins_with(pair->key, "quire.tokenizer."))
             continue;
         n_keys++;
         add_string(state, pair->key);

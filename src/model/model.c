@@ -97,6 +97,8 @@ static quire_status open_gguf(struct quire_model *model, quire_error *err)
         model->name = mem_strdup(printable(name.bytes, name.n).text, err);
     else if (status == QUIRE_OK)
         model->name = base_name(model->path, err);
+    if (status == QUIRE_OK)
+        model->prompt_format = prompt_guess(source, NULL, model->name ? model->name : "", NULL);
     snprintf(model->format_name, sizeof model->format_name, "gguf v%u", gguf_version(source->gguf));
     return status;
 }
@@ -111,14 +113,21 @@ static quire_status open_folder(struct quire_model *model, quire_error *err)
         status = config_from_json(&model->config, config, model->source->config_path, err);
     if (status == QUIRE_OK)
         status = source_open_weights(model->source, model->path, err);
+    /* A model written by Quire keeps its name and prompt format, whatever its folder is called. */
+    const json_t *own = json_object_get(config, "quire");
+    const char *name = json_string_value(json_object_get(own, "name"));
+    const char *format = json_string_value(json_object_get(own, "prompt_format"));
     if (status == QUIRE_OK)
-        model->name = base_name(model->path, err);
+        model->name = name && *name ? mem_strdup(printable(name, strlen(name)).text, err) : base_name(model->path, err);
+    if (status == QUIRE_OK)
+        model->prompt_format = prompt_guess(model->source, model->path, model->name ? model->name : "", format);
     snprintf(model->format_name, sizeof model->format_name, "huggingface safetensors");
     json_decref(config);
     return status;
 }
 
-static quire_status open_all(struct quire_model *model, quire_error *err)
+/* Configuration and directory of tensors. */
+static quire_status open_files(struct quire_model *model, quire_error *err)
 {
     struct look look = {0};
     quire_status status = look_at(&look, model->path, err);
@@ -131,8 +140,12 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
         status = open_gguf(model, err);
     else
         return refuse_file(model->path, &look, err);
-    if (status == QUIRE_OK && !model->name)
-        status = QUIRE_ERR_NO_MEMORY;
+    return status == QUIRE_OK && !model->name ? QUIRE_ERR_NO_MEMORY : status;
+}
+
+static quire_status open_all(struct quire_model *model, quire_error *err)
+{
+    quire_status status = open_files(model, err);
     if (status != QUIRE_OK)
         return status;
     source_read_ahead(model->source, false);
@@ -142,24 +155,56 @@ static quire_status open_all(struct quire_model *model, quire_error *err)
     if (status == QUIRE_OK)
         status = fingerprint_tokenizer(model->tokenizer_fingerprint, model->source, err);
     source_read_ahead(model->source, true);
-    if (status == QUIRE_OK)
-        model->prompt_format = prompt_guess(model->source, look.is_folder ? model->path : NULL, model->name);
     return status;
+}
+
+/* NULL: no memory. */
+static struct quire_model *make(const char *path, quire_error *err)
+{
+    struct quire_model *model = mem_calloc(1, sizeof *model, "a model", err);
+    if (!model)
+        return NULL;
+    model->source = mem_calloc(1, sizeof *model->source, "a model", err);
+    model->path = mem_strdup(path, err);
+    if (model->source && model->path)
+        return model;
+    quire_model_close(model);
+    return NULL;
+}
+
+/* The configuration of a model whose files could not all be opened. */
+static void report_config(const struct model_source *source, const struct config_problems *problems)
+{
+    json_t *root = NULL;
+    if (source->gguf)
+        config_report_gguf(source->gguf, problems);
+    else if (source->config_path && json_object_load(&root, source->config_path, NULL) == QUIRE_OK)
+        config_report_json(root, source->config_path, problems);
+    json_decref(root);
+}
+
+void model_report(const char *path, void (*found)(void *user, const char *message), void *user)
+{
+    struct config_problems problems = {found, user};
+    struct quire_model *model = make(path, NULL);
+    if (model && open_files(model, NULL) == QUIRE_OK)
+        weights_report(&model->config, model->source, path, found, user);
+    else if (model)
+        report_config(model->source, &problems);
+    quire_model_close(model);
 }
 
 quire_status quire_model_open(quire_model **out, const char *path, quire_error *err)
 {
     if (!out || !path || !*path)
         return quire_fail(err, QUIRE_ERR_USAGE, "a model needs a path");
-    struct quire_model *model = mem_calloc(1, sizeof *model, "a model", err);
+    struct quire_model *model = make(path, err);
     if (!model)
         return QUIRE_ERR_NO_MEMORY;
-    model->source = mem_calloc(1, sizeof *model->source, "a model", err);
-    model->path = mem_strdup(path, err);
     quire_error why = {0};
-    quire_status status = model->source && model->path ? open_all(model, &why) : QUIRE_ERR_NO_MEMORY;
+    quire_status status = open_all(model, &why);
     /* What a file that cannot be read seems to hold is not what is wrong with it. */
-    if (model->source && source_check(model->source, err) != QUIRE_OK)
+    if (source_check(model->source, err) != QUIRE_OK)
         status = QUIRE_ERR_IO;
     if (status != QUIRE_OK) {
         quire_fail(err, status, "%s", why.message);

@@ -34,7 +34,7 @@ struct layer {
     const float *down_proj_bias;              /* [d_model] */
 };
 
-struct model_source; /* the mapped files; private to src/model */
+struct model_source; /* the mapped files: see source.h */
 
 struct quire_model {
     quire_config config;
@@ -64,6 +64,11 @@ struct quire_model {
  * stood in its place (base/map_guard.h), and what was computed is to be thrown away. Errors: IO, naming file and
  * offset; again and again, until the model is closed. */
 quire_status model_check_files(const struct quire_model *model, quire_error *err);
+
+/* Why a model is refused, beyond the first reason that quire_model_open gives: a message for each field of its
+ * configuration that is wrong or not supported or, where those are in order, for each tensor that is missing or
+ * misshaped. Nothing where the reason lies elsewhere (a file that cannot be read). */
+void model_report(const char *path, void (*found)(void *user, const char *message), void *user);
 
 /* Where the tokenizer's data is: the GGUF (see gguf.h), or NULL and the path of tokenizer.json (which may not exist).
  */

@@ -54,8 +54,27 @@ static bool vocabulary_contains(const struct model_source *source, const char *f
     return folder ? file_contains(folder, "tokenizer.json", token) : gguf_vocabulary_contains(source->gguf, token);
 }
 
-quire_prompt_format prompt_guess(const struct model_source *source, const char *folder, const char *name)
+/* False where nothing is stated, or something that this build does not know. */
+static bool find_stated(quire_prompt_format *out, const struct model_source *source, const char *stated)
 {
+    struct gguf_string text;
+    char name[16];
+    bool found = false;
+    if (source->gguf && gguf_get_string(source->gguf, "quire.prompt_format", &text, &found, NULL) == QUIRE_OK && found &&
+        text.n < sizeof name) {
+        memcpy(name, text.bytes, text.n);
+        name[text.n] = '\0';
+        stated = name;
+    }
+    return stated && quire_prompt_format_parse(out, stated, NULL) == QUIRE_OK;
+}
+
+quire_prompt_format prompt_guess(const struct model_source *source, const char *folder, const char *name,
+                                 const char *stated)
+{
+    quire_prompt_format format;
+    if (find_stated(&format, source, stated))
+        return format;
     if (template_contains(source, folder, CHATML_MARK))
         return QUIRE_PROMPT_CHATML;
     if (template_contains(source, folder, "###") && template_contains(source, folder, INSTRUCT_MARK))

@@ -5,8 +5,10 @@
 #include "quire/model.h"
 #include "source.h"
 
-/* The chat template says it best, then the vocabulary, then the model's name. folder is NULL for a GGUF. Where nothing
- * points anywhere, and where files that would tell cannot be read, the answer is plain. */
-quire_prompt_format prompt_guess(const struct model_source *source, const char *folder, const char *name);
+/* What a model written by Quire states of itself says it best ("quire.prompt_format" in a GGUF, `stated` from a
+ * folder's config.json or NULL), then the chat template, the vocabulary, and the model's name. folder is NULL for a
+ * GGUF. Where nothing points anywhere, and where files that would tell cannot be read, the answer is plain. */
+quire_prompt_format prompt_guess(const struct model_source *source, const char *folder, const char *name,
+                                 const char *stated);
 
 #endif

@@ -196,8 +196,9 @@ static quire_status add_all(struct parser *p, struct tensors *tensors, json_t *r
     return status;
 }
 
-quire_status safetensors_add(struct tensors *tensors, const unsigned char *data, size_t n, const char *path,
-                             quire_error *err)
+/* The header as JSON; *n_header is what it takes at the start of the file. */
+static quire_status read_header(json_t **root, size_t *n_header, const unsigned char *data, size_t n, const char *path,
+                                quire_error *err)
 {
     if (n < 8)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it has %zu bytes, a safetensors file at least 8",
@@ -214,12 +215,37 @@ quire_status safetensors_add(struct tensors *tensors, const unsigned char *data,
     if (header_bytes == 0 || data[8] != '{')
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a safetensors file: its header does not begin with '{'",
                           path);
+    *n_header = 8 + (size_t)header_bytes;
+    return json_object_parse(root, (const char *)data + 8, (size_t)header_bytes, path, err);
+}
+
+quire_status safetensors_add(struct tensors *tensors, const unsigned char *data, size_t n, const char *path,
+                             quire_error *err)
+{
     json_t *root;
-    quire_status status = json_object_parse(&root, (const char *)data + 8, (size_t)header_bytes, path, err);
+    size_t n_header = 0;
+    quire_status status = read_header(&root, &n_header, data, n, path, err);
     if (status != QUIRE_OK)
         return status;
-    struct parser parser = {path, n - 8 - (size_t)header_bytes, data + 8 + header_bytes, err};
+    struct parser parser = {path, n - n_header, data + n_header, err};
     status = add_all(&parser, tensors, root);
     json_decref(root);
+    return status;
+}
+
+quire_status safetensors_metadata(char **out, const unsigned char *data, size_t n, const char *path, const char *key,
+                                  quire_error *err)
+{
+    json_t *root;
+    size_t n_header = 0;
+    quire_status status = read_header(&root, &n_header, data, n, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    const char *value = json_string_value(json_object_get(json_object_get(root, "__metadata__"), key));
+    char *copy = value ? mem_strdup(value, err) : NULL;
+    status = value && !copy ? QUIRE_ERR_NO_MEMORY : QUIRE_OK;
+    json_decref(root);
+    if (status == QUIRE_OK)
+        *out = copy;
     return status;
 }

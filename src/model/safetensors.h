@@ -13,4 +13,8 @@
 quire_status safetensors_add(struct tensors *tensors, const unsigned char *data, size_t n, const char *path,
                              quire_error *err);
 
+/* *out: the string under key in the file's __metadata__, malloc'ed; NULL where there is none. Errors: as above. */
+quire_status safetensors_metadata(char **out, const unsigned char *data, size_t n, const char *path, const char *key,
+                                  quire_error *err);
+
 #endif

@@ -21,14 +21,16 @@ char *path_join(const char *folder, const char *name, quire_error *err)
 
 static quire_status add_gguf_tensor(struct model_source *source, const struct gguf_tensor *from, quire_error *err)
 {
+    const struct ggml_type *type = ggml_type_of(from->ggml_type);
     struct tensor tensor = {
         .path = gguf_path(source->gguf),
-        .type_name = ggml_type_of(from->ggml_type)->name,
+        .type_name = type->name,
+        .type = type->dtype,
+        .is_number = type->dtype != QUIRE_DTYPE_COUNT,
         .n_dims = from->n_dims,
         .data = from->data,
         .n_bytes = from->n_bytes,
     };
-    tensor.is_number = ggml_type_to_dtype(&tensor.type, from->ggml_type);
     for (uint32_t d = 0; d < from->n_dims; d++)
         tensor.dims[d] = from->dims[from->n_dims - 1 - d];
     if (memchr(from->name.bytes, '\0', from->name.n))

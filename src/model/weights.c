@@ -73,13 +73,19 @@ static const struct scheme {
 #define N_SCHEMES (sizeof schemes / sizeof schemes[0])
 
 struct binder {
-    struct quire_model *model;
+    const quire_config *config;
     const struct tensors *tensors;
+    bool is_gguf;
     const struct scheme *scheme;
     const char *path;
     quire_error *err;
-    size_t n_floats;    /* of all vectors, counted by check_row */
-    float *next_vector; /* where the next vector goes in source->vectors */
+    struct quire_model *model; /* to be filled; NULL elsewhere */
+    size_t n_floats;           /* of all vectors, counted by check_row */
+    float *next_vector;        /* where the next vector goes in source->vectors */
+    struct weight *list;       /* to be filled, [n_listed]; NULL: counted only */
+    size_t n_listed;
+    void (*on_problem)(void *user, const char *message);
+    void *user;
 };
 
 struct name {
@@ -146,16 +152,16 @@ static struct name join_name(const char *prefix, const char *pattern, uint32_t l
 static struct name name_of(const struct binder *b, const struct row *row, const char *pattern, uint32_t layer)
 {
     const char *prefix = "";
-    if (!b->model->source->is_gguf)
+    if (!b->is_gguf)
         prefix = row->need == UNTIED ? b->scheme->head : b->scheme->body;
     return join_name(prefix, pattern, layer);
 }
 
 static const struct tensor *find(const struct binder *b, const struct row *row, uint32_t layer)
 {
-    bool is_gguf = b->model->source->is_gguf;
-    const struct tensor *tensor = tensors_find(b->tensors, name_of(b, row, is_gguf ? row->gguf : row->hf, layer).text);
-    if (!tensor && !is_gguf && row->old_hf)
+    const struct tensor *tensor =
+        tensors_find(b->tensors, name_of(b, row, b->is_gguf ? row->gguf : row->hf, layer).text);
+    if (!tensor && !b->is_gguf && row->old_hf)
         tensor = tensors_find(b->tensors, name_of(b, row, row->old_hf, layer).text);
     return tensor;
 }
@@ -163,13 +169,13 @@ static const struct tensor *find(const struct binder *b, const struct row *row, 
 static quire_status check_tensor(const struct binder *b, const struct row *row, const struct tensor *tensor,
                                  uint32_t layer)
 {
-    const quire_config *c = &b->model->config;
+    const quire_config *c = b->config;
     uint64_t shape[] = {dim_of(c, row->rows), dim_of(c, row->cols)};
     uint32_t n_dims = row->rows == ONE ? 1 : 2;
     const uint64_t *dims = shape + 2 - n_dims;
     if (!tensor)
         return quire_fail(b->err, QUIRE_ERR_FORMAT, "'%s' has no tensor '%s', expected one of shape %s", b->path,
-                          name_of(b, row, b->model->source->is_gguf ? row->gguf : row->hf, layer).text,
+                          name_of(b, row, b->is_gguf ? row->gguf : row->hf, layer).text,
                           shape_text(n_dims, dims).text);
     if (tensor->n_dims != n_dims || memcmp(tensor->dims, dims, n_dims * sizeof *dims) != 0)
         return quire_fail(b->err, QUIRE_ERR_FORMAT,
@@ -223,8 +229,8 @@ static quire_status check_row(struct binder *b, const struct row *row, uint32_t 
 {
     const struct tensor *tensor = find(b, row, layer);
     const char *why = why_unwanted(row->need);
-    if (is_needed(&b->model->config, row->need)) {
-        b->n_floats += row->rows == ONE ? dim_of(&b->model->config, row->cols) : 0;
+    if (is_needed(b->config, row->need)) {
+        b->n_floats += row->rows == ONE ? dim_of(b->config, row->cols) : 0;
         return check_tensor(b, row, tensor, layer);
     }
     if (tensor && why)
@@ -236,7 +242,7 @@ static quire_status check_row(struct binder *b, const struct row *row, uint32_t 
 /* Second pass. */
 static quire_status bind_row(struct binder *b, const struct row *row, uint32_t layer)
 {
-    if (!is_needed(&b->model->config, row->need))
+    if (!is_needed(b->config, row->need))
         return QUIRE_OK;
     const struct tensor *tensor = find(b, row, layer);
     char *owner = row->scope == MODEL ? (char *)b->model : (char *)&b->model->layers[layer];
@@ -255,7 +261,7 @@ static quire_status for_each_row(struct binder *b, quire_status (*visit)(struct 
     for (size_t i = 0; status == QUIRE_OK && i < N_ROWS; i++)
         if (rows[i].scope == MODEL)
             status = visit(b, &rows[i], 0);
-    for (uint32_t layer = 0; layer < b->model->config.n_layers; layer++)
+    for (uint32_t layer = 0; layer < b->config->n_layers; layer++)
         for (size_t i = 0; status == QUIRE_OK && i < N_ROWS; i++)
             if (rows[i].scope == LAYER)
                 status = visit(b, &rows[i], layer);
@@ -284,14 +290,27 @@ static quire_status refuse_activation_scales(const struct binder *b)
     return QUIRE_OK;
 }
 
-quire_status weights_bind(struct quire_model *model, const char *path, quire_error *err)
+/* On the tensors of a source, with the prefix that its names have. */
+static struct binder binder_of(const quire_config *config, const struct model_source *source, const char *path,
+                               quire_error *err)
 {
-    struct binder b = {
-        .model = model, .tensors = &model->source->tensors, .scheme = &schemes[0], .path = path, .err = err};
+    struct binder b = {.config = config,
+                       .tensors = &source->tensors,
+                       .is_gguf = source->is_gguf,
+                       .scheme = &schemes[0],
+                       .path = path,
+                       .err = err};
     for (size_t i = 1; i < N_SCHEMES && !find(&b, &rows[0], 0); i++)
         b.scheme = &schemes[i];
     if (!find(&b, &rows[0], 0))
         b.scheme = &schemes[0]; /* the name to miss is the published one */
+    return b;
+}
+
+quire_status weights_bind(struct quire_model *model, const char *path, quire_error *err)
+{
+    struct binder b = binder_of(&model->config, model->source, path, err);
+    b.model = model;
     quire_status status = for_each_row(&b, check_row);
     if (status == QUIRE_OK)
         status = refuse_activation_scales(&b);
@@ -333,4 +352,75 @@ void weights_each(const quire_config *config, void (*visit)(void *, const struct
         for (size_t i = 0; i < N_ROWS; i++)
             if (rows[i].scope == LAYER)
                 visit_row(config, &rows[i], layer, visit, context);
+}
+
+/* --- all problems, not the first ---------------------------------------------------------------------------------- */
+
+static quire_status report_row(struct binder *b, const struct row *row, uint32_t layer)
+{
+    quire_error why = {0};
+    struct binder alone = *b;
+    alone.err = &why;
+    if (check_row(&alone, row, layer) != QUIRE_OK)
+        b->on_problem(b->user, why.message);
+    return QUIRE_OK;
+}
+
+void weights_report(const quire_config *config, const struct model_source *source, const char *path,
+                    void (*on_problem)(void *user, const char *message), void *user)
+{
+    quire_error why = {0};
+    struct binder b = binder_of(config, source, path, &why);
+    b.on_problem = on_problem;
+    b.user = user;
+    (void)for_each_row(&b, report_row);
+    if (refuse_activation_scales(&b) != QUIRE_OK)
+        on_problem(user, why.message);
+}
+
+/* --- the list ----------------------------------------------------------------------------------------------------- */
+
+static quire_status list_row(struct binder *b, const struct row *row, uint32_t layer)
+{
+    if (!is_needed(b->config, row->need))
+        return QUIRE_OK;
+    struct weight *weight = b->list ? &b->list[b->n_listed] : NULL;
+    b->n_listed++;
+    if (!weight)
+        return QUIRE_OK;
+    struct binder published = {.config = b->config, .scheme = &schemes[0]};
+    snprintf(weight->hf_name, sizeof weight->hf_name, "%s", name_of(&published, row, row->hf, layer).text);
+    published.is_gguf = true;
+    snprintf(weight->gguf_name, sizeof weight->gguf_name, "%s", name_of(&published, row, row->gguf, layer).text);
+    weight->rows = (uint32_t)dim_of(b->config, row->rows);
+    weight->cols = (uint32_t)dim_of(b->config, row->cols);
+    weight->is_vector = row->rows == ONE;
+    weight->is_position = row->need == LEARNED_POSITIONS;
+    weight->tensor = b->tensors ? find(b, row, layer) : NULL;
+    return QUIRE_OK;
+}
+
+static quire_status list(struct binder *b, struct weight **out, size_t *n)
+{
+    (void)for_each_row(b, list_row);
+    b->list = mem_calloc(b->n_listed, sizeof *b->list, "the names of a model's tensors", b->err);
+    if (!b->list)
+        return QUIRE_ERR_NO_MEMORY;
+    b->n_listed = 0;
+    (void)for_each_row(b, list_row);
+    *out = b->list;
+    *n = b->n_listed;
+    return QUIRE_OK;
+}
+
+quire_status weights_list(struct weight **out, size_t *n, const quire_config *config, quire_error *err)
+{
+    struct binder b = {.config = config, .err = err};
+    return list(&b, out, n);
+}
+
+quire_status weights_list_of(struct weight **out, size_t *n, const struct quire_model *model, quire_error *err)
+{
+    struct binder b = binder_of(&model->config, model->source, model->path, err);
+    return list(&b, out, n);
 }

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/mem.h"
 
@@ -18,30 +17,6 @@ static const char INSTRUCT_RESPONSE[] = "\n\n### Response:\n";
 static const char CHATML_SYSTEM[] =
     "system\nA conversation between a user and an LLM-based AI assistant. The assistant "
     "gives helpful and honest answers.";
-
-static const char *const format_names[] = {
-    [QUIRE_PROMPT_PLAIN] = "plain",
-    [QUIRE_PROMPT_INSTRUCT] = "instruct",
-    [QUIRE_PROMPT_CHATML] = "chatml",
-};
-enum { N_FORMATS = sizeof format_names / sizeof format_names[0] };
-
-const char *quire_prompt_format_name(quire_prompt_format format)
-{
-    return (size_t)format < N_FORMATS ? format_names[format] : "unknown";
-}
-
-quire_status quire_prompt_format_parse(quire_prompt_format *out, const char *name, quire_error *err)
-{
-    for (size_t i = 0; i < N_FORMATS; i++) {
-        if (strcasecmp(name, format_names[i]) == 0) {
-            *out = (quire_prompt_format)i;
-            return QUIRE_OK;
-        }
-    }
-    return quire_fail(err, QUIRE_ERR_USAGE, "there is no prompt format '%s'; there are plain, instruct and chatml",
-                      name);
-}
 
 /* What a model that follows requests is asked to do with the text before it. */
 static const char *request(quire_task task, const char *text)

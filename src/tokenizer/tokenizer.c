@@ -73,16 +73,13 @@ static void hash_token(hash_state *state, const struct vocab *vocab, uint32_t id
 static quire_status make_fingerprint(struct quire_tokenizer *tokenizer, quire_error *err)
 {
     const struct vocab *vocab = &tokenizer->vocab;
-    uint64_t *by_rank = mem_calloc(vocab->n_merges, sizeof *by_rank, "the merges in order", err);
+    uint64_t *by_rank = vocab_merges_by_rank(vocab, err);
     hash_state *state = hash_open();
     if (!by_rank || !state) {
         free(by_rank);
         hash_close(state);
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for the tokenizer's fingerprint");
     }
-    for (size_t slot = 0; slot <= vocab->merges_mask; slot++)
-        if (vocab->merges[slot] != MERGE_FREE)
-            by_rank[merge_rank(vocab->merges[slot])] = vocab->merges[slot];
     hash_add_text(state, unicode_version());
     hash_add_text(state, vocab->is_nfc ? "nfc" : "as it is");
     for (uint32_t id = 0; id < vocab->n_tokens; id++)

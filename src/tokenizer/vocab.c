@@ -187,6 +187,37 @@ quire_status vocab_add_merge_line(struct vocab *vocab, const char *line, size_t 
     return vocab_add_merge(vocab, line, n_left, space + 1, n - n_left - 1, err);
 }
 
+uint64_t *vocab_merges_by_rank(const struct vocab *vocab, quire_error *err)
+{
+    uint64_t *by_rank = mem_calloc(vocab->n_merges, sizeof *by_rank, "the merges in order", err);
+    if (!by_rank)
+        return NULL;
+    for (uint32_t rank = 0; rank < vocab->n_merges; rank++)
+        by_rank[rank] = MERGE_FREE;
+    for (size_t slot = 0; slot <= vocab->merges_mask; slot++)
+        if (vocab->merges[slot] != MERGE_FREE)
+            by_rank[merge_rank(vocab->merges[slot])] = vocab->merges[slot];
+    return by_rank;
+}
+
+quire_status vocab_merge_line(const struct vocab *vocab, uint64_t merge, struct buffer *line, quire_error *err)
+{
+    const struct token *parts[] = {&vocab->tokens[merge_left(merge)], &vocab->tokens[merge_right(merge)]};
+    quire_status status = QUIRE_OK;
+    for (int i = 0; i < 2 && status == QUIRE_OK; i++) {
+        const uint8_t *spelling = token_spelling(vocab, parts[i]);
+        if (memchr(spelling, ' ', parts[i]->n_spelling))
+            return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                              "merge %u of the tokenizer has the part '%s' with a space, which a line cannot hold",
+                              merge_rank(merge), token_name(vocab, parts[i]).text);
+        if (i == 1)
+            status = buffer_append(line, " ", 1, err);
+        if (status == QUIRE_OK)
+            status = buffer_append(line, spelling, parts[i]->n_spelling, err);
+    }
+    return status;
+}
+
 /* --- finishing ---------------------------------------------------------------------------------------------------- */
 
 /* The bytes that a token stands for: its spelling read in the alphabet. An added token, or one with a character that is

@@ -94,10 +94,27 @@ static inline uint64_t *vocab_merge_slot(const struct vocab *vocab, int32_t left
     return &vocab->merges[slot];
 }
 
+static inline int32_t merge_left(uint64_t merge)
+{
+    return (int32_t)(merge >> (MERGE_RANK_BITS + 21));
+}
+
+static inline int32_t merge_right(uint64_t merge)
+{
+    return (int32_t)(merge >> MERGE_RANK_BITS & 0x1FFFFF);
+}
+
 static inline uint32_t merge_rank(uint64_t merge)
 {
     return (uint32_t)merge & VOCAB_MAX_MERGES;
 }
+
+/* The merges by rank, [n_merges]; MERGE_FREE where a later one of the same pair has taken its place. malloc'ed. NULL: no
+ * memory. */
+uint64_t *vocab_merges_by_rank(const struct vocab *vocab, quire_error *err);
+
+/* Appends a merge to line, as vocab_add_merge_line reads it. Errors: UNSUPPORTED (a part has a space), NO_MEMORY. */
+quire_status vocab_merge_line(const struct vocab *vocab, uint64_t merge, struct buffer *line, quire_error *err);
 
 /* The rank of the merge of a pair, or MERGE_NONE. The lower rank goes first; vocab->products has what it gives. */
 static inline uint32_t vocab_merge_rank(const struct vocab *vocab, int32_t left, int32_t right)

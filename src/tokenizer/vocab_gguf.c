@@ -85,6 +85,28 @@ static quire_status read_token(struct vocab *vocab, uint64_t id, struct gguf_str
     }
 }
 
+/* GGUF's types do not tell whether an added token is matched before the normaliser or behind it. Where that is not what
+ * read_token takes them for, Quire writes the ids of all that are matched behind it. */
+static quire_status read_normalized(struct vocab *vocab, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_array ids;
+    bool found = false;
+    quire_status status = gguf_get_array(gguf, VOCAB_GGUF_NORMALIZED, GGUF_TYPE_INT32, &ids, &found, err);
+    if (status != QUIRE_OK || !found)
+        return status;
+    for (size_t id = 0; id < vocab->n_tokens; id++)
+        vocab->tokens[id].flags &= ~(uint32_t)TOKEN_NORMALIZED;
+    for (uint64_t i = 0; i < ids.n; i++) {
+        int32_t id = (int32_t)load_u32(ids.data + 4 * i);
+        const struct token *token = vocab_token(vocab, id);
+        if (!token || !(token->flags & TOKEN_ADDED))
+            return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': %s names the id %d, which is no added token", vocab->path,
+                              VOCAB_GGUF_NORMALIZED, id);
+        vocab->tokens[id].flags |= TOKEN_NORMALIZED;
+    }
+    return QUIRE_OK;
+}
+
 static quire_status get_array(const struct vocab *vocab, const struct gguf *gguf, const char *key, uint32_t type,
                               struct gguf_array *array, quire_error *err)
 {
@@ -117,6 +139,8 @@ quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire
         struct gguf_string token = gguf_array_string(&tokens, &cursor);
         status = read_token(vocab, id, token, (int32_t)load_u32(types.data + 4 * id), err);
     }
+    if (status == QUIRE_OK)
+        status = read_normalized(vocab, gguf, err);
     cursor = 0;
     for (uint64_t i = 0; status == QUIRE_OK && i < merges.n; i++) {
         struct gguf_string merge = gguf_array_string(&merges, &cursor);

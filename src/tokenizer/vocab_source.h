@@ -10,7 +10,8 @@ struct gguf;
 /* The text of a tokenizer.json. */
 quire_status vocab_read_json(struct vocab *vocab, const char *text, size_t n, quire_error *err);
 
-/* The metadata of a GGUF file. */
+/* The metadata of a GGUF file; beside the usual keys one of Quire's own, an array of i32. */
+#define VOCAB_GGUF_NORMALIZED "quire.tokenizer.normalized"
 quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire_error *err);
 
 #endif

@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 STORY = ("The keeper of the light wrote down the weather every evening, and the ships, and what the sea had left. "
          "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014"
          "it was Sunday\u2014the caf\u00e9 was closed.\r\n")
-COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "bench", "kv", "help", "version"]
+COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "convert", "bench", "kv", "help", "version"]
 
 quire = None
 scratch = None
@@ -335,6 +335,64 @@ class Info(Case):
         info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
         self.assertEqual(info["model"]["prompt_format"], "chatml")
         self.assertEqual(info["tokenizer"]["special_tokens"], 4)
+
+
+class Convert(Case):
+    def test_there_and_back(self):
+        """The same text scores the same from each format; names, prompt format and tokenizer go along."""
+        want = json.loads(self.run_quire("score", "--json", "-m", self.chat_model, self.story).out)
+        info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
+        source = self.chat_model
+        for out in ("a.gguf", "b", "c.gguf"):
+            result = self.run_quire("convert", source, "-o", out)
+            self.assertEqual(result.out, "")
+            self.assertIn(out, result.err)
+            got = json.loads(self.run_quire("score", "--json", "-m", out, self.story).out)
+            self.assertEqual(got["mean_nll"], want["mean_nll"])
+            now = json.loads(self.run_quire("info", "--json", out).out)
+            self.assertEqual(now["configuration"], info["configuration"])
+            self.assertEqual(now["tokenizer"], info["tokenizer"])
+            for field in ("name", "prompt_format", "parameters", "tensors"):
+                self.assertEqual(now["model"][field], info["model"][field])
+            source = str(self.folder / out)
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir() if p.name != "cache"),
+                         ["a.gguf", "b", "c.gguf", "story.txt"])
+
+    def test_types(self):
+        for kind in ("f32", "f16", "bf16", "q8_0", "Q4_0"):
+            report = json.loads(self.run_quire("convert", self.model, "-o", "m.gguf", "--type", kind, "--force",
+                                               "--json").out)
+            types = json.loads(self.run_quire("info", "--json", "m.gguf").out)["types"]
+            self.assertEqual(set(types), {"f32", kind.lower()})
+            self.assertEqual(report["bytes"], sum(t["bytes"] for t in types.values()))
+        self.assert_error(self.run_quire("convert", self.model, "-o", "x", "--type", "q8_0", code=2), "f32, f16 or bf16")
+        self.assert_error(self.run_quire("convert", self.model, "-o", "x.gguf", "--type", "q9", code=2), "q9")
+
+    def test_what_exists_is_kept(self):
+        path = self.write("m.gguf", "precious")
+        self.assert_error(self.run_quire("convert", self.model, "-o", path, code=2), "exists", "--force")
+        self.assertEqual(pathlib.Path(path).read_text(), "precious")
+        self.run_quire("convert", self.model, "-o", path, "--force", "-q")
+        self.run_quire("info", "--verify", path)
+
+    def test_refused(self):
+        self.assert_error(self.run_quire("convert", "no-such-model", "-o", "x", code=3), "no-such-model")
+        self.assert_error(self.run_quire("convert", self.model, "-o", "no/such/m.gguf", code=1), "no/such")
+
+    def test_verify(self):
+        self.run_quire("convert", self.model, "-o", "m.gguf", "-q")
+        self.assertIn("all is sound", self.run_quire("info", "--verify", "m.gguf").err)
+        data = bytearray((self.folder / "m.gguf").read_bytes())
+        data[-100] ^= 1
+        damaged = self.write("damaged.gguf", bytes(data))
+        result = self.run_quire("info", "--verify", damaged, code=4)
+        self.assertIn("damage: checksum:", result.out)
+        report = json.loads(self.run_quire("info", "--verify", "--json", damaged, code=4).out)
+        self.assertEqual((report["sound"], report["checksums"] - report["matching_checksums"]), (False, 1))
+        self.write("cut.gguf", bytes(data[:-5000]))
+        result = self.run_quire("info", "--verify", "cut.gguf", code=3)
+        self.assertIn("damage: refused:", result.out)
+        self.assertIn("cut short", result.err)
 
 
 class Bench(Case):

@@ -59,8 +59,15 @@ static void every_option_of_the_table_is_read(void)
             quire_error err;
             const char *value = strcmp(row->name, "prompt-format") == 0 ? "chatml" : values[row->kind];
             snprintf(name, sizeof name, "--%s%s%s", row->name, row->argument ? "=" : "", row->argument ? value : "");
-            CHECK_OK(parse(&o, &err,
-                           (const char *const[]){command_rows[id].name, name, id == COMMAND_ASK ? "?" : NULL, NULL}));
+            const char *words[5] = {command_rows[id].name, name}; /* and what the command cannot do without */
+            if (id == COMMAND_ASK)
+                words[2] = "?";
+            if (id == COMMAND_CONVERT) {
+                words[1] = "-ox";
+                words[2] = name;
+                words[3] = "model";
+            }
+            CHECK_OK(parse(&o, &err, words));
             const char *field = (const char *)&o + row->offset;
             switch (row->kind) {
             case OPTION_FLAG: CHECK(*(const bool *)(const void *)field); break;
@@ -126,6 +133,8 @@ static void mistakes_are_named(void)
         {{"continue", "--store", "x", "--no-store"}, "exclude each other"},
         {{"continue", "-qv"}, "exclude each other"},
         {{"ask"}, "the question is missing"},
+        {{"convert", "-o", "x"}, "the model is missing"},
+        {{"convert", "x"}, "needs the option '--out'"},
         {{"info", "a", "b"}, "unexpected argument 'b'"},
         {{"info", "-m", "a", "b"}, "given twice"},
         {{"version", "x"}, "unexpected argument 'x'"},

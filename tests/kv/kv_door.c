@@ -86,6 +86,11 @@ static int door_rename(const char *from, const char *to)
     return door_fails(DOOR_NAME) ? -1 : sys_real.rename(from, to);
 }
 
+static int door_exchange(const char *a, const char *b)
+{
+    return door_fails(DOOR_NAME) ? -1 : sys_real.exchange(a, b);
+}
+
 static int door_unlink(const char *path)
 {
     return door_fails(DOOR_NAME) ? -1 : sys_real.unlink(path);
@@ -168,6 +173,7 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code)
     sys.fdatasync = door_fdatasync;
     sys.flock = door_flock;
     sys.rename = door_rename;
+    sys.exchange = door_exchange;
     sys.unlink = door_unlink;
     sys.mkdir = door_mkdir;
     sys.rmdir = door_rmdir;

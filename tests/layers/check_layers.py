@@ -9,6 +9,7 @@ ALLOWED = {  # folder: folders whose private headers it may include
     "reader": ["base"],
     "model": ["base"],
     "tokenizer": ["base", "model"],
+    "convert": ["base", "model", "tokenizer"],
     "kernels": ["base"],
     "kv": ["base"],
     "engine": ["base", "model", "kernels", "kv"],

@@ -1,0 +1,177 @@
+#include "about.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sys.h"
+#include "base/utf8.h"
+#include "model/gguf.h"
+#include "model/json.h"
+#include "model/model.h"
+#include "model/source.h"
+
+#define MAX_TEMPLATE_BYTES ((size_t)16 << 20)
+
+quire_status about_init(struct about *about, const char *name, quire_prompt_format format,
+                        const quire_tokenizer *tokenizer, quire_error *err)
+{
+    int32_t end = tokenizer ? quire_tokenizer_end_of_text(tokenizer) : -1;
+    *about = (struct about){.prompt_format = format, .begin = end, .end = end, .unknown = end, .padding = -1};
+    about->name = mem_strdup(name, err);
+    return about->name ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+}
+
+void about_release(struct about *about)
+{
+    free(about->name);
+    free(about->chat_template);
+    *about = (struct about){0};
+}
+
+/* --- from a GGUF -------------------------------------------------------------------------------------------------- */
+
+static quire_status read_id(int32_t *id, const struct gguf *gguf, const char *key, quire_error *err)
+{
+    uint32_t value;
+    bool found;
+    quire_status status = gguf_get_u32(gguf, key, &value, &found, err);
+    if (status == QUIRE_OK && found && value <= INT32_MAX)
+        *id = (int32_t)value;
+    return status;
+}
+
+static quire_status read_gguf(struct about *about, const struct gguf *gguf, quire_error *err)
+{
+    struct gguf_string text;
+    bool found = false;
+    quire_status status = read_id(&about->begin, gguf, "tokenizer.ggml.bos_token_id", err);
+    if (status == QUIRE_OK)
+        status = read_id(&about->end, gguf, "tokenizer.ggml.eos_token_id", err);
+    if (status == QUIRE_OK)
+        status = read_id(&about->unknown, gguf, "tokenizer.ggml.unknown_token_id", err);
+    if (status == QUIRE_OK)
+        status = read_id(&about->padding, gguf, "tokenizer.ggml.padding_token_id", err);
+    if (status == QUIRE_OK)
+        status = gguf_get_string(gguf, "tokenizer.chat_template", &text, &found, err);
+    if (status != QUIRE_OK || !found)
+        return status;
+    if (utf8_scan((const unsigned char *)text.bytes, text.n).n_valid < text.n)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': tokenizer.chat_template is not UTF-8", gguf_path(gguf));
+    about->chat_template = mem_calloc(text.n + 1, 1, "a chat template", err);
+    if (!about->chat_template)
+        return QUIRE_ERR_NO_MEMORY;
+    memcpy(about->chat_template, text.bytes, text.n);
+    return QUIRE_OK;
+}
+
+/* --- from a folder ------------------------------------------------------------------------------------------------ */
+
+/* The file as an object, or NULL where there is none. */
+static quire_status load(json_t **out, const char *folder, const char *name, quire_error *err)
+{
+    char *path = path_join(folder, name, err);
+    if (!path)
+        return QUIRE_ERR_NO_MEMORY;
+    *out = NULL;
+    quire_status status = sys_exists(path) ? json_object_load(out, path, err) : QUIRE_OK;
+    free(path);
+    return status;
+}
+
+/* A special token stands in the settings as its text, or as an object with its "content". */
+static void find_token(int32_t *id, const json_t *settings, const char *field, const quire_tokenizer *tokenizer)
+{
+    const json_t *value = json_object_get(settings, field);
+    const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    int32_t found = text && tokenizer ? quire_tokenizer_find(tokenizer, text) : -1;
+    if (found >= 0)
+        *id = found;
+}
+
+/* A number, or the first of several. */
+static void find_id(int32_t *id, const json_t *settings, const char *field)
+{
+    const json_t *value = json_object_get(settings, field);
+    if (json_is_array(value))
+        value = json_array_get(value, 0);
+    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= INT32_MAX)
+        *id = (int32_t)json_integer_value(value);
+}
+
+/* The template of a list of named ones is that named "default". */
+static const char *find_template(const json_t *settings)
+{
+    const json_t *value = json_object_get(settings, "chat_template");
+    size_t i;
+    const json_t *item;
+    json_array_foreach(value, i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name && strcmp(name, "default") == 0)
+            return json_string_value(json_object_get(item, "template"));
+    }
+    return json_string_value(value);
+}
+
+static quire_status read_template(struct about *about, const char *folder, const json_t *settings, quire_error *err)
+{
+    const char *text = find_template(settings);
+    char *path = path_join(folder, "chat_template.jinja", err);
+    size_t n;
+    if (!path)
+        return QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    if (sys_exists(path))
+        status = sys_read_file(&about->chat_template, &n, path, MAX_TEMPLATE_BYTES, err);
+    else if (text && !(about->chat_template = mem_strdup(text, err)))
+        status = QUIRE_ERR_NO_MEMORY;
+    free(path);
+    return status;
+}
+
+static void read_tokens(struct about *about, const json_t *settings, const quire_tokenizer *tokenizer)
+{
+    find_token(&about->begin, settings, "bos_token", tokenizer);
+    find_token(&about->end, settings, "eos_token", tokenizer);
+    find_token(&about->unknown, settings, "unk_token", tokenizer);
+    find_token(&about->padding, settings, "pad_token", tokenizer);
+}
+
+static quire_status read_folder(struct about *about, const char *folder, const quire_tokenizer *tokenizer,
+                                quire_error *err)
+{
+    json_t *generation = NULL, *map = NULL, *settings = NULL;
+    quire_status status = load(&generation, folder, "generation_config.json", err);
+    if (status == QUIRE_OK)
+        status = load(&map, folder, "special_tokens_map.json", err);
+    if (status == QUIRE_OK)
+        status = load(&settings, folder, "tokenizer_config.json", err);
+    if (status == QUIRE_OK) {
+        find_id(&about->begin, generation, "bos_token_id");
+        find_id(&about->end, generation, "eos_token_id");
+        find_id(&about->padding, generation, "pad_token_id");
+        read_tokens(about, map, tokenizer);
+        read_tokens(about, settings, tokenizer); /* what HuggingFace believes */
+        double length = json_number_value(json_object_get(settings, "model_max_length"));
+        about->model_max_length = length >= 1 && length <= INT32_MAX ? (int64_t)length : 0;
+        status = read_template(about, folder, settings, err);
+    }
+    json_decref(generation);
+    json_decref(map);
+    json_decref(settings);
+    return status;
+}
+
+quire_status about_of_model(struct about *about, const quire_model *model, const quire_tokenizer *tokenizer,
+                            quire_error *err)
+{
+    quire_status status = about_init(about, quire_model_name(model), quire_model_prompt_format(model), tokenizer, err);
+    if (status != QUIRE_OK)
+        return status;
+    const struct gguf *gguf = model_gguf(model);
+    status = gguf ? read_gguf(about, gguf, err) : read_folder(about, quire_model_path(model), tokenizer, err);
+    if (status != QUIRE_OK)
+        about_release(about);
+    return status;
+}

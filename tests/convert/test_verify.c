@@ -1,0 +1,220 @@
+/* What quire_verify finds, and that it finds nothing where nothing is wrong. */
+#include "quire/verify.h"
+
+#include <jansson.h>
+#include <math.h>
+
+#include "convert_test.h"
+#include "model/gguf_file.h"
+#include "model/model.h"
+#include "model/source.h"
+
+struct seen {
+    unsigned n[QUIRE_FINDING_TOKENIZER + 1], n_damage[QUIRE_FINDING_TOKENIZER + 1];
+    char last[600];    /* message */
+    char damaged[100]; /* the tensor of the last finding that is damage */
+};
+
+static void on_found(void *user, const quire_finding *finding)
+{
+    struct seen *seen = user;
+    seen->n[finding->kind]++;
+    seen->n_damage[finding->kind] += finding->is_damage;
+    snprintf(seen->last, sizeof seen->last, "%.599s", finding->message);
+    if (finding->is_damage)
+        snprintf(seen->damaged, sizeof seen->damaged, "%s", finding->tensor ? finding->tensor : "");
+}
+
+static struct seen look(const char *path, quire_status want, quire_verify_result *result)
+{
+    struct seen seen = {0};
+    quire_error err = {0};
+    quire_verify_watch watch = {on_found, NULL, &seen};
+    quire_status status = quire_verify(path, 2, &watch, result, &err);
+    CHECK_EQ_INT(status, want);
+    if (status != want)
+        fprintf(stderr, "%s: %s\n", path, err.message);
+    return seen;
+}
+
+/* The test model in place/name; the options are of the type. */
+static void write_model(struct made *made, const char *path, quire_dtype type)
+{
+    quire_error err = {0};
+    quire_convert_options options = type_options(type);
+    options.replaces = true;
+    options.shard_bytes = 100000;
+    REQUIRE_OK(model_writer_write(&made->content, path, &options, &err));
+}
+
+static void begin(char **place, struct made *made)
+{
+    quire_config config = made_config(64);
+    *place = place_make();
+    made_open(made, &config, TOKENIZER_DATA, 7);
+}
+
+static void end(char *place, struct made *made)
+{
+    made_close(made);
+    place_remove(place);
+}
+
+static void sound_models_are_sound(void)
+{
+    static const quire_dtype types[] = {QUIRE_DTYPE_F32, QUIRE_DTYPE_BF16, QUIRE_DTYPE_Q4_0};
+    struct made made;
+    char *place;
+    begin(&place, &made);
+    for (int i = 0; i < 4; i++) {
+        quire_verify_result result = {0};
+        const char *path = place_path(place, i == 3 ? "folder" : "m.gguf");
+        write_model(&made, path, types[i % 3]);
+        struct seen seen = look(path, QUIRE_OK, &result);
+        CHECK_EQ_INT(result.n_tensors, made.content.n_weights);
+        CHECK_EQ_INT(result.n_checksums, made.content.n_weights);
+        CHECK_EQ_INT(result.n_checksums_good, made.content.n_weights);
+        CHECK_EQ_INT(result.n_damaged, 0);
+        CHECK_EQ_INT(result.n_remarks, 1); /* rows beyond the vocabulary */
+        CHECK_EQ_INT(seen.n[QUIRE_FINDING_TOKENIZER], 1);
+    }
+    end(place, &made);
+}
+
+/* The offset of a tensor's data in the file that has it. */
+static long offset_of(const char *path, const char *name, char file[4096])
+{
+    quire_model *model = model_at(path);
+    const struct model_source *source = model->source;
+    const struct tensor *tensor = tensors_find(&source->tensors, name);
+    long offset = 0;
+    if (source->gguf)
+        offset = (long)((const unsigned char *)tensor->data - source->gguf->map.data);
+    snprintf(file, 4096, "%s", tensor->path);
+    for (size_t i = 0; i < source->n_files; i++)
+        if (strcmp(source->files[i].path, tensor->path) == 0)
+            offset = (long)((const unsigned char *)tensor->data - source->files[i].map.data);
+    quire_model_close(model);
+    return offset;
+}
+
+static void flip(const char *file, long offset)
+{
+    FILE *f = fopen(file, "r+b");
+    CHECK(f && fseek(f, offset, SEEK_SET) == 0);
+    int byte = f ? fgetc(f) : 0;
+    if (f) {
+        fseek(f, offset, SEEK_SET);
+        fputc(byte ^ 4, f);
+        fclose(f);
+    }
+}
+
+/* One bit of any tensor is found, and the tensor named; first and last byte of first and last tensor among them. */
+static void every_damaged_tensor_is_named(void)
+{
+    struct made made;
+    char *place, file[4096];
+    begin(&place, &made);
+    for (size_t i = 0; i < made.content.n_weights; i++)
+        for (int is_folder = 0; is_folder < 2; is_folder++) {
+            const char *path = place_path(place, is_folder ? "folder" : "m.gguf");
+            const struct weight *weight = &made.weights[i];
+            const char *name = is_folder ? weight->hf_name : weight->gguf_name;
+            size_t n_bytes = (size_t)weight->rows * weight->cols * (is_folder || !weight->is_vector ? 2 : 4);
+            quire_verify_result result = {0};
+            write_model(&made, path, QUIRE_DTYPE_F16);
+            flip(file, offset_of(path, name, file) + (long)(i % 2 ? 0 : n_bytes - 1));
+            struct seen seen = look(path, QUIRE_OK, &result);
+            CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_CHECKSUM], 1);
+            CHECK_EQ_INT(result.n_damaged, 1);
+            CHECK_EQ_INT(result.n_checksums_good, made.content.n_weights - 1);
+            CHECK_EQ_STR(seen.damaged, name);
+        }
+    end(place, &made);
+}
+
+static void nan_and_infinity_are_counted(void)
+{
+    struct made made;
+    char *place;
+    quire_verify_result result = {0};
+    begin(&place, &made);
+    float *numbers = (float *)(uintptr_t)made.data[0].data;
+    numbers[64 * 3 + 5] = NAN;
+    numbers[64 * 4] = INFINITY;
+    write_model(&made, place_path(place, "m.gguf"), QUIRE_DTYPE_BF16);
+    struct seen seen = look(place_path(place, "m.gguf"), QUIRE_OK, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_NUMBERS], 1);
+    CHECK_EQ_STR(seen.damaged, "token_embd.weight");
+    CHECK_EQ_INT(result.n_damaged, 1);
+    CHECK_EQ_INT(result.n_checksums_good, made.content.n_weights);
+    end(place, &made);
+}
+
+static void missing_and_unused_tensors_are_listed(void)
+{
+    struct made made;
+    char *place;
+    quire_verify_result result = {0};
+    begin(&place, &made);
+    const char *path = place_path(place, "folder"), *config = place_path(place, "folder/config.json");
+    write_model(&made, path, QUIRE_DTYPE_F32);
+    json_t *root = json_load_file(config, 0, NULL);
+    json_object_set_new(root, "n_layers", json_integer(3));
+    json_dump_file(root, config, 0);
+    struct seen seen = look(path, QUIRE_ERR_FORMAT, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], (made.content.n_weights - 4) / 2); /* all of one layer */
+    CHECK(strstr(seen.last, "transformer.blocks.2.ffn.down_proj.bias") != NULL);
+    json_object_set_new(root, "n_layers", json_integer(1));
+    json_dump_file(root, config, 0);
+    seen = look(path, QUIRE_OK, &result);
+    CHECK_EQ_INT(seen.n[QUIRE_FINDING_UNUSED], (made.content.n_weights - 4) / 2);
+    CHECK_EQ_INT(result.n_damaged, 0);
+    json_decref(root);
+    end(place, &made);
+}
+
+static void unsupported_fields_are_listed(void)
+{
+    struct made made;
+    char *place;
+    quire_verify_result result = {0};
+    begin(&place, &made);
+    const char *path = place_path(place, "folder"), *config = place_path(place, "folder/config.json");
+    write_model(&made, path, QUIRE_DTYPE_F32);
+    json_t *root = json_load_file(config, 0, NULL), *attention = json_object_get(root, "attn_config");
+    json_object_set_new(attention, "rope", json_true());
+    json_object_set_new(attention, "prefix_lm", json_true());
+    json_object_set_new(root, "logit_scale", json_string("large"));
+    json_object_set_new(root, "no_bias", json_string("yes"));
+    json_dump_file(root, config, 0);
+    struct seen seen = look(path, QUIRE_ERR_UNSUPPORTED, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 4);
+    CHECK(strstr(seen.last, "logit_scale") != NULL);
+    json_decref(root);
+    end(place, &made);
+}
+
+static void models_without_checksums_or_tokenizer(void)
+{
+    quire_verify_result result = {0};
+    struct seen seen = look(QUIRE_SOURCE_DIR "/tests/golden/random-biases", QUIRE_OK, &result);
+    CHECK_EQ_INT(seen.n[QUIRE_FINDING_CHECKSUM], 1);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_CHECKSUM], 0);
+    CHECK_EQ_INT(result.n_checksums, 0);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_TOKENIZER], 1);
+    CHECK_EQ_INT(result.n_damaged, 1);
+    seen = look(QUIRE_SOURCE_DIR "/no-such-model", QUIRE_ERR_IO, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 1);
+}
+
+static const struct test tests[] = {
+    {"sound_models_are_sound", sound_models_are_sound},
+    {"every_damaged_tensor_is_named", every_damaged_tensor_is_named},
+    {"nan_and_infinity_are_counted", nan_and_infinity_are_counted},
+    {"missing_and_unused_tensors_are_listed", missing_and_unused_tensors_are_listed},
+    {"unsupported_fields_are_listed", unsupported_fields_are_listed},
+    {"models_without_checksums_or_tokenizer", models_without_checksums_or_tokenizer},
+};
+TEST_MAIN(tests)
