@@ -112,8 +112,8 @@ extern const char *const net_init_names[];
  * Gradients become zero. */
 void net_init(struct net *net, const struct net_init_options *options);
 
-/* Takes the weights of a model of the same configuration, of any type that quire computes with, as float32. max_seq_len
- * may differ unless positions are learned. Gradients become zero.
+/* Takes the weights of a model of the same configuration, of any type that quire computes with, as float32.
+ * alibi_bias_max and clip_qkv may differ, and max_seq_len unless positions are learned. Gradients become zero.
  * Errors: MISMATCH (naming the field that differs); IO where a mapped file could not be read. */
 quire_status net_load(struct net *net, const quire_model *model, quire_error *err);
 

@@ -4,7 +4,8 @@
 #include "net_private.h"
 
 /* What must be equal for the weights to mean the same. Norm and head differences show in which tensors there are, and
- * are asked for by name all the same. */
+ * are asked for by name all the same. What has no weights and was changed when StoryWriter was made from the base model,
+ * alibi_bias_max and clip_qkv, may differ. */
 static const char *differing_field(const quire_config *a, const quire_config *b)
 {
     const struct {
@@ -20,8 +21,6 @@ static const char *differing_field(const quire_config *a, const quire_config *b)
         {"max_seq_len", a->learned_pos_emb ? a->max_seq_len : 0, a->learned_pos_emb ? b->max_seq_len : 0},
         {"no_bias", a->no_bias, b->no_bias},
         {"alibi", a->alibi, b->alibi},
-        {"alibi_bias_max", a->alibi ? (double)a->alibi_bias_max : 0, a->alibi ? (double)b->alibi_bias_max : 0},
-        {"clip_qkv", (double)a->clip_qkv, (double)b->clip_qkv},
         {"qk_ln", a->qk_ln, b->qk_ln},
         {"softmax_scale", (double)a->softmax_scale, (double)b->softmax_scale},
         {"logit_scale", (double)a->logit_scale, (double)b->logit_scale},

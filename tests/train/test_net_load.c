@@ -68,10 +68,10 @@ static void refuses_another(void)
     quire_config config = *quire_model_config(model);
     struct net *net = NULL;
     struct net_options options = {.n_sequences = 1, .seq_len = 4, .n_threads = 1};
-    config.clip_qkv = 0.25f;
+    config.norm_eps = 0.25f;
     REQUIRE_OK(net_open(&net, &config, &options, &err));
     CHECK_EQ_INT(net_load(net, model, &err), QUIRE_ERR_MISMATCH);
-    CHECK_MESSAGE(err, "clip_qkv is not the same");
+    CHECK_MESSAGE(err, "norm_eps is not the same");
     net_close(net);
     quire_model_close(model);
 }
