@@ -12,9 +12,11 @@
 #include "prompt.h"
 #include "reader.h"
 #include "sampler.h"
+#include "shards.h"
 #include "stop.h"
 #include "store.h"
 #include "tokenizer.h"
+#include "train.h"
 #include "verify.h"
 
 #define QUIRE_VERSION_MAJOR 0

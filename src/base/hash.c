@@ -14,6 +14,26 @@ uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed)
     return XXH3_64bits_withSeed(data, n, seed);
 }
 
+static void write_hex128(char hex[HASH_HEX_SIZE], XXH128_hash_t h)
+{
+    snprintf(hex, HASH_HEX_SIZE, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+}
+
+bool hash_named_hex(char hex[HASH_HEX_SIZE], const char *name, const void *data, size_t n)
+{
+    if (strcmp(name, "xxh32") == 0)
+        snprintf(hex, HASH_HEX_SIZE, "%08x", (unsigned)XXH32(data, n, 0));
+    else if (strcmp(name, "xxh64") == 0)
+        snprintf(hex, HASH_HEX_SIZE, "%016llx", (unsigned long long)XXH64(data, n, 0));
+    else if (strcmp(name, "xxh3_64") == 0)
+        snprintf(hex, HASH_HEX_SIZE, "%016llx", (unsigned long long)XXH3_64bits(data, n));
+    else if (strcmp(name, "xxh3_128") == 0 || strcmp(name, "xxh128") == 0)
+        write_hex128(hex, XXH3_128bits(data, n));
+    else
+        return false;
+    return true;
+}
+
 hash_state *hash_open(void)
 {
     XXH3_state_t *state = XXH3_createState();
@@ -34,8 +54,7 @@ void hash_add_text(hash_state *state, const char *text)
 
 void hash_finish_hex(hash_state *state, char hex[HASH_HEX_SIZE])
 {
-    XXH128_hash_t h = XXH3_128bits_digest((XXH3_state_t *)state);
-    snprintf(hex, HASH_HEX_SIZE, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    write_hex128(hex, XXH3_128bits_digest((XXH3_state_t *)state));
 }
 
 uint64_t hash_finish64(hash_state *state)

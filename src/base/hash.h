@@ -2,6 +2,7 @@
 #ifndef QUIRE_BASE_HASH_H
 #define QUIRE_BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,10 @@
 
 uint64_t hash64(const void *data, size_t n);
 uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed);
+
+/* The hexadecimal digest of data by one of xxHash's functions, by the name that it goes by in other programs ("xxh32",
+ * "xxh64", "xxh3_64", "xxh3_128", "xxh128"); false where the name is another. */
+bool hash_named_hex(char hex[HASH_HEX_SIZE], const char *name, const void *data, size_t n);
 
 /* A running hash, of 128 bits or, seedless, of 64. */
 typedef struct hash_state hash_state;

@@ -31,6 +31,8 @@ enum exit_code command_run(const struct options *o)
     case COMMAND_DETOKENIZE: return cmd_detokenize(o);
     case COMMAND_INFO: return cmd_info(o);
     case COMMAND_CONVERT: return cmd_convert(o);
+    case COMMAND_TRAIN:
+    case COMMAND_FINETUNE: return cmd_train(o);
     case COMMAND_BENCH: return cmd_bench(o);
     case COMMAND_KV: return o->n_arguments > 0 ? cmd_kv(o) : help_print_command(stdout, o->command);
     case COMMAND_HELP: return show_help(o);

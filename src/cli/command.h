@@ -13,6 +13,7 @@ enum exit_code cmd_tokenize(const struct options *o);
 enum exit_code cmd_detokenize(const struct options *o);
 enum exit_code cmd_info(const struct options *o);
 enum exit_code cmd_convert(const struct options *o);
+enum exit_code cmd_train(const struct options *o); /* and finetune */
 enum exit_code cmd_bench(const struct options *o);
 enum exit_code cmd_kv(const struct options *o);
 

@@ -8,15 +8,19 @@
 static volatile sig_atomic_t is_pending;
 static _Atomic(quire_engine *) watched_engine;
 static _Atomic(quire_reader *) watched_reader;
+static _Atomic(quire_training *) watched_training;
 
 static void cancel_watched(void)
 {
     quire_engine *engine = atomic_load(&watched_engine);
     quire_reader *reader = atomic_load(&watched_reader);
+    quire_training *training = atomic_load(&watched_training);
     if (engine)
         quire_engine_cancel(engine);
     if (reader)
         quire_reader_cancel(reader);
+    if (training)
+        quire_training_cancel(training);
 }
 
 static void on_signal(int signal_number)
@@ -51,6 +55,13 @@ void interrupt_watch_engine(quire_engine *engine)
 void interrupt_watch_reader(quire_reader *reader)
 {
     atomic_store(&watched_reader, reader);
+    if (is_pending)
+        cancel_watched();
+}
+
+void interrupt_watch_training(quire_training *training)
+{
+    atomic_store(&watched_training, training);
     if (is_pending)
         cancel_watched();
 }

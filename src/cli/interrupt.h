@@ -7,6 +7,7 @@
 
 #include "quire/engine.h"
 #include "quire/reader.h"
+#include "quire/train.h"
 
 /* Installs the handlers. SIGPIPE is ignored: a closed pipe is an error of write(2). */
 void interrupt_install(void);
@@ -18,5 +19,6 @@ bool interrupt_pending(void);
  * cancels at once. */
 void interrupt_watch_engine(quire_engine *engine);
 void interrupt_watch_reader(quire_reader *reader);
+void interrupt_watch_training(quire_training *training);
 
 #endif

@@ -14,6 +14,7 @@
 #define ON_UTF8     (ON_TEXT | ON(COMMAND_BENCH))
 #define ON_FILES    (ON_UTF8 | ON(COMMAND_DETOKENIZE))
 #define ON_MODEL    (ON_FILES | ON(COMMAND_INFO))
+#define ON_TRAIN    (ON(COMMAND_TRAIN) | ON(COMMAND_FINETUNE))
 #define ON_ALL      (ON(N_COMMANDS) - 1)
 
 #define FIELD(name) offsetof(struct options, name)
@@ -23,7 +24,7 @@
 const char *const option_group_names[N_GROUPS] = {
     [GROUP_GENERAL] = "General",     [GROUP_CONVERTING] = "Converting", [GROUP_INPUT] = "Input",
     [GROUP_WRITING] = "Writing",     [GROUP_SAMPLING] = "Sampling",     [GROUP_MEASURING] = "Measuring",
-    [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",
+    [GROUP_COMPUTING] = "Computing", [GROUP_OUTPUT] = "Output",         [GROUP_TRAINING] = "Training",
 };
 
 const struct command_row command_rows[N_COMMANDS] = {
@@ -65,6 +66,17 @@ const struct command_row command_rows[N_COMMANDS] = {
          "HuggingFace folder. Configuration, tokenizer and prompt format go along, and checksums of the tensors are "
          "stored for 'quire info --verify'. OUT appears when it is complete.",
          "quire convert mpt-7b-storywriter/ -o storywriter.gguf --type q8_0", 1, 1},
+    [COMMAND_TRAIN] =
+        {"train", "CONFIG", "train a model",
+         "Trains a model as the YAML file CONFIG says, and writes it as a GGUF file and as a HuggingFace folder. The "
+         "same command goes on after Ctrl-C or a crash from the last checkpoint, bit for bit as if nothing had "
+         "happened.",
+         "quire train corpora/train/base.yaml", 0, 1},
+    [COMMAND_FINETUNE] =
+        {"finetune", "-m MODEL CONFIG", "train a model further",
+         "As 'quire train', from the weights, the shape and the tokenizer of MODEL. What CONFIG says of "
+         "them has to agree, but for the context and what StoryWriter changed: see the manual.",
+         "quire finetune -m base.gguf corpora/train/storywriter.yaml", 1, 1},
     [COMMAND_BENCH] = {"bench", "[FILE]", "measure how fast a model is read and written with",
                        "Reads a text and decodes some tokens at each of several context lengths; each row times only "
                        "what lies between the length before and its own. The text is FILE (standard input where it is "
@@ -91,6 +103,8 @@ const struct command_row command_rows[N_COMMANDS] = {
 const struct option_row option_rows[] = {
     {"model", 'm', "MODEL", OPTION_TEXT, FIELD(model), 0, 0, ON_MODEL, GROUP_GENERAL,
      "a HuggingFace checkpoint folder or a GGUF file", "$QUIRE_MODEL, else the model that ships"},
+    {"model", 'm', "MODEL", OPTION_TEXT, FIELD(model), 0, 0, ON(COMMAND_FINETUNE), GROUP_GENERAL,
+     "the HuggingFace checkpoint folder or GGUF file to start from", NULL},
     {"help", 'h', NULL, OPTION_FLAG, FIELD(wants_help), 0, 0, ON_ALL, GROUP_GENERAL, "show this help", NULL},
     {"version", 0, NULL, OPTION_FLAG, FIELD(wants_version), 0, 0, ON_ALL, GROUP_GENERAL, "show the version", NULL},
     {"no-sandbox", 0, NULL, OPTION_FLAG, FIELD(no_sandbox), 0, 0, ON_MODEL | ON(COMMAND_KV), GROUP_GENERAL,
@@ -105,6 +119,16 @@ const struct option_row option_rows[] = {
      "replace OUT where it exists", NULL},
     {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON(COMMAND_CONVERT), GROUP_CONVERTING,
      "threads that convert numbers", "the processors that may be used"},
+    {"keys", 0, NULL, OPTION_FLAG, FIELD(keys), 0, 0, ON(COMMAND_TRAIN), GROUP_TRAINING,
+     "write every key of a configuration, its default and its range", NULL},
+    {"plot", 0, "LOG", OPTION_TEXT, FIELD(plot), 0, 0, ON(COMMAND_TRAIN), GROUP_TRAINING,
+     "draw the losses of a run's log.jsonl, with gnuplot", NULL},
+    {"out", 'o', "FILE", OPTION_TEXT, FIELD(out), 0, 0, ON(COMMAND_TRAIN), GROUP_TRAINING,
+     "of --plot: the SVG file to write", "loss.svg"},
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_TRAIN, GROUP_TRAINING, "threads that compute",
+     "the processors that may be used"},
+    {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_TRAIN, GROUP_TRAINING,
+     "kernels for this instruction set: ref, base, avx2, avx512 or avx512-bf16", "$QUIRE_ISA, else the best that runs"},
     {"verify", 0, NULL, OPTION_FLAG, FIELD(verify), 0, 0, ON(COMMAND_INFO), GROUP_GENERAL,
      "check the model's files instead: checksums, numbers, tensors, tokenizer", NULL},
 
@@ -120,6 +144,9 @@ const struct option_row option_rows[] = {
      NULL},
     {"special", 0, NULL, OPTION_FLAG, FIELD(parse_special), 0, 0, ON(COMMAND_TOKENIZE), GROUP_INPUT,
      "text that spells a special token becomes that token", "it is text"},
+
+    {"mds", 0, "DIR", OPTION_TEXT, FIELD(mds), 0, 0, ON(COMMAND_TOKENIZE), GROUP_OUTPUT,
+     "write MDS shards to the new folder DIR, one sample for each document, as training reads them", NULL},
 
     {"max-tokens", 'n', "N", OPTION_COUNT64, FIELD(max_tokens), 0, MOST_TOKENS, ON_WRITING, GROUP_WRITING,
      "write at most N tokens; 0 reads, for later questions, and writes nothing", NULL},
@@ -196,8 +223,8 @@ const struct option_row option_rows[] = {
      "write JSON instead of text: an object per book for ls, one object else", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_CONVERT), GROUP_OUTPUT,
      "write one JSON object about what was done", NULL},
-    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV) | ON(COMMAND_CONVERT), GROUP_OUTPUT,
-     "write nothing but errors to standard error", NULL},
+    {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV) | ON(COMMAND_CONVERT) | ON_TRAIN,
+     GROUP_OUTPUT, "write nothing but errors to standard error", NULL},
     {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL, GROUP_OUTPUT,
      "say more about how the work is done", NULL},
 };
@@ -353,11 +380,19 @@ static quire_status check_together(const struct options *o, quire_error *err)
     const struct command_row *row = &command_rows[o->command];
     if (o->n_arguments < row->least_arguments)
         return quire_fail(err, QUIRE_ERR_USAGE, "the %s is missing",
-                          o->command == COMMAND_CONVERT ? "model" : "question");
+                          o->command == COMMAND_CONVERT    ? "model"
+                          : o->command == COMMAND_FINETUNE ? "configuration"
+                                                           : "question");
     if (o->n_arguments > row->most_arguments)
         return quire_fail(err, QUIRE_ERR_USAGE, "unexpected argument '%s'", o->arguments[row->most_arguments]);
     if (o->command == COMMAND_CONVERT && !o->out)
         return quire_fail(err, QUIRE_ERR_USAGE, "'convert' needs the option '--out': where to write to");
+    if (o->command == COMMAND_FINETUNE && !o->model)
+        return quire_fail(err, QUIRE_ERR_USAGE, "'finetune' needs the option '--model': what to start from");
+    if (o->command == COMMAND_TRAIN && (o->n_arguments > 0) + (o->plot != NULL) + o->keys != 1)
+        return quire_fail(err, QUIRE_ERR_USAGE, "'train' needs one thing: a configuration, '--plot' or '--keys'");
+    if (o->command == COMMAND_TRAIN && o->out && !o->plot)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--out' belongs to '--plot'; a run writes to its save_folder");
     if (o->head_tokens && o->tail_tokens)
         return quire_fail(err, QUIRE_ERR_USAGE, "options '--head' and '--tail' exclude each other");
     if (o->store && o->no_store)

@@ -18,6 +18,8 @@ enum command_id {
     COMMAND_DETOKENIZE,
     COMMAND_INFO,
     COMMAND_CONVERT,
+    COMMAND_TRAIN,
+    COMMAND_FINETUNE,
     COMMAND_BENCH,
     COMMAND_KV,
     COMMAND_HELP,
@@ -40,6 +42,7 @@ struct options {
     bool lossy;
     bool join;
     bool parse_special;
+    const char *mds;      /* of tokenize: a folder for shards; NULL: ids as text */
     uint64_t head_tokens; /* 0: all */
     uint64_t tail_tokens;
 
@@ -55,7 +58,9 @@ struct options {
     const char *store; /* NULL: the user's cache folder */
     bool no_store;
     uint64_t store_limit_bytes; /* 0: QUIRE_STORE_LIMIT, else none */
-    const char *out;  /* of convert; NULL only where help is asked for */
+    const char *out;            /* of convert: NULL only where help is asked for; of train --plot */
+    const char *plot;           /* a log to make a picture of; NULL: train */
+    bool keys;
     const char *type; /* NULL: as the input */
     bool verify;
     bool force;
@@ -93,6 +98,7 @@ enum option_kind {
 enum option_group {
     GROUP_GENERAL,
     GROUP_CONVERTING,
+    GROUP_TRAINING,
     GROUP_INPUT,
     GROUP_WRITING,
     GROUP_SAMPLING,

@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,4 +177,27 @@ void progress_writing(struct progress *progress, uint64_t n_tokens, uint64_t n_m
     snprintf(words, sizeof words, "%s of at most %s tokens  %s tokens/s", text_count(done, n_tokens),
              text_count(most, n_most), text_rate(rate, (double)n_tokens, now - progress->phase_start));
     draw(progress, "writing", (double)n_tokens / (double)n_most, words);
+}
+
+void progress_documents(struct progress *progress, uint64_t n_documents, uint64_t n_bytes)
+{
+    if (!is_due(progress, progress_now()))
+        return;
+    char documents[TEXT_SIZE], bytes[TEXT_SIZE], words[160];
+    snprintf(words, sizeof words, "%s documents, %s", text_count(documents, n_documents), text_bytes(bytes, n_bytes));
+    draw(progress, "tokenising", -1, words);
+}
+
+void progress_training(struct progress *progress, const quire_training_event *step, double share_of_peak)
+{
+    double now = progress_now();
+    if (!is_due(progress, now))
+        return;
+    char rate[TEXT_SIZE], left[TEXT_SIZE], share[40] = "", words[200];
+    if (share_of_peak > 0)
+        snprintf(share, sizeof share, " (%.1f %% of peak)", 100 * share_of_peak);
+    snprintf(words, sizeof words, "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %s tokens/s%s  %s left", step->step,
+             step->n_steps, step->loss, text_rate(rate, step->tokens_per_second, 1), share,
+             text_time(left, step->seconds_left));
+    draw(progress, "training", (double)step->step / (double)step->n_steps, words);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "quire/engine.h"
+#include "quire/train.h"
 
 struct progress {
     bool is_quiet;
@@ -44,6 +45,12 @@ void progress_prefill(struct progress *progress, const quire_progress *state);
 void progress_bytes(struct progress *progress, const char *label, uint64_t n_bytes, uint64_t n_most);
 
 void progress_writing(struct progress *progress, uint64_t n_tokens, uint64_t n_most);
+
+/* Texts that are being tokenised. */
+void progress_documents(struct progress *progress, uint64_t n_documents, uint64_t n_bytes);
+
+/* A step of training. share_of_peak: 0 where it is not known. */
+void progress_training(struct progress *progress, const quire_training_event *step, double share_of_peak);
 
 /* Wipes the bar. */
 void progress_clear(struct progress *progress);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "attention_stop.h"
 #include "base/mem.h"
+#include "kernels/attention_stop.h"
 
 /* Tiles that share one unpacking of a block. Four keep the thread's tiles in L2 at head_dim 128. */
 enum { GROUP_TILES = 4, GROUP_QUERIES = GROUP_TILES * TILE_QUERIES };

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "attention.h"
-#include "attention_stop.h"
 #include "base/mem.h"
+#include "kernels/attention_stop.h"
 
 enum { SEGMENT_BLOCKS = 64 };
 

@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 
-#include "alibi.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "estimate.h"
 #include "identity.h"
 #include "linear.h"
+#include "model/alibi.h"
 
 struct kv_geometry engine_kv_geometry(const quire_config *config, quire_kv_type kv_type)
 {

@@ -60,6 +60,14 @@ struct gemm {
      * k, as far as they are below k_padded. part: [GEMM_PACK_COLUMNS][GEMM_PACK_DEPTH]. */
     void (*pack_columns)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part);
 
+    /* The same of a matrix that lies the other way: number k of row (column of y) i is x[k * x_stride + i]. Strips lie
+     * one behind the other, and n_rows may be any number. Of a panel's columns only n_columns are there, n_k numbers of
+     * each, from first_k on, a multiple of 2. Rows and columns that are not there, and the padding of k, become zero.
+     * NULL for products in fixed point, which have no use for it: training wants a scale for each number. */
+    void (*pack_strips_turned)(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k);
+    void (*pack_columns_turned)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                size_t x_stride, size_t n_columns, size_t n_k);
+
     /* sums[n_rows][panel_columns] (+)= elements [first_k, first_k + n_k) of a strip times those of a panel. Sums of all
      * strip_rows rows are written. */
     void (*multiply)(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,

@@ -11,29 +11,59 @@ INLINE __m256i bf16_row(const float *x)
     return (__m256i)_mm512_cvtneps_pbh((__m512)load(x));
 }
 
+/* Numbers 0 .. n - 1 of 32, rounded. */
+INLINE __m512i bf16_part(const float *x, size_t n)
+{
+    __mmask32 mask = n < 32 ? ((__mmask32)1 << n) - 1 : ~(__mmask32)0;
+    __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x), high = _mm512_setzero_ps();
+    if (n > 16)
+        high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + 16);
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* Where pair p of a row is in what unpacklo and, 8 numbers of 64 bits further, unpackhi make of two rows; three times
+ * each, for the three twos of rows. */
+static const int64_t bf16_twos[48] = {0,  0,  0,  1,  1,  1,  8,  8,  8, 9, 9,  9,  2,  2,  2,  3,
+                                      3,  3,  10, 10, 10, 11, 11, 11, 4, 4, 4,  5,  5,  5,  12, 12,
+                                      12, 13, 13, 13, 6,  6,  6,  7,  7, 7, 14, 14, 14, 15, 15, 15};
+
+/* 16 pairs of each of six rows, by pairs: dst[16][6]. */
+INLINE void bf16_turn_strip(uint32_t *dst, const __m512i rows[BF16_STRIP])
+{
+    static const __mmask8 second[3] = {0x92, 0x24, 0x49}, third[3] = {0x24, 0x49, 0x92};
+    __m512i low[3], high[3];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        low[i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        high[i] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) {
+        __m512i at = _mm512_loadu_si512(bf16_twos + 8 * j);
+        __m512i out = _mm512_permutex2var_epi64(low[0], at, high[0]);
+        out = _mm512_mask_blend_epi64(second[j % 3], out, _mm512_permutex2var_epi64(low[1], at, high[1]));
+        out = _mm512_mask_blend_epi64(third[j % 3], out, _mm512_permutex2var_epi64(low[2], at, high[2]));
+        _mm512_storeu_si512(dst + 16 * j, out);
+    }
+}
+
 static void bf16_pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)
 {
     uint32_t *dst = strip; /* a pair each */
-    size_t i = 0;
-    memset(dst, 0, (k + 1) / 2 * BF16_STRIP * sizeof *dst);
-    for (; i + 16 <= k; i += 16)
-        for (size_t r = 0; r < n_rows; r++) {
-            uint32_t pairs[8];
-            __m256i row = bf16_row(x + r * x_stride + i);
-            memcpy(pairs, &row, sizeof pairs);
-            for (size_t p = 0; p < 8; p++)
-                dst[(i / 2 + p) * BF16_STRIP + r] = pairs[p];
+    for (size_t i = 0; i < k; i += 32, dst += 16 * BF16_STRIP) {
+        __m512i rows[BF16_STRIP];
+        size_t n = k - i < 32 ? k - i : 32;
+#pragma GCC unroll 8
+        for (size_t r = 0; r < BF16_STRIP; r++)
+            rows[r] = r < n_rows ? bf16_part(x + r * x_stride + i, n) : _mm512_setzero_si512();
+        if (n == 32) {
+            bf16_turn_strip(dst, rows);
+        } else {
+            uint32_t rest[16 * BF16_STRIP];
+            bf16_turn_strip(rest, rows);
+            memcpy(dst, rest, (n + 1) / 2 * BF16_STRIP * sizeof *dst);
         }
-    if (i < k)
-        for (size_t r = 0; r < n_rows; r++) {
-            float rest[16] = {0};
-            uint32_t pairs[8];
-            memcpy(rest, x + r * x_stride + i, (k - i) * sizeof *rest);
-            __m256i row = bf16_row(rest);
-            memcpy(pairs, &row, sizeof pairs);
-            for (size_t p = 0; p < (k - i + 1) / 2; p++)
-                dst[(i / 2 + p) * BF16_STRIP + r] = pairs[p];
-        }
+    }
 }
 
 static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_t first_k, const float *part)
@@ -52,6 +82,64 @@ static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_
         for (size_t p = 0; p < 16 && i + 2 * p < n; p++)
             memcpy(dst + (i + 2 * p) * PANEL, pairs[p], sizeof pairs[p]);
     }
+}
+
+/* The first n lanes, of 16 at most. */
+INLINE __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFFu);
+}
+
+/* The first n of 16 numbers of two rows, rounded, as pairs. */
+INLINE __m512i pair_numbers(const float *first, const float *second, __mmask16 mask)
+{
+    __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, first));
+    __m256i high = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, second));
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+
+INLINE __m512i one_of_pair(const float *first, __mmask16 mask)
+{
+    return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, first)));
+}
+
+/* Eight strips are three vectors of columns: whole lines are read, and each of them once. */
+enum { BF16_TURNED_STRIPS = 8, BF16_TURNED_ROWS = BF16_TURNED_STRIPS * BF16_STRIP };
+
+static void bf16_pack_strips_turned(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k)
+{
+    size_t strip_pairs = (k + 1) / 2 * BF16_STRIP;
+    for (size_t row = 0; row < n_rows; row += BF16_TURNED_ROWS) {
+        uint32_t *dst = (uint32_t *)strips + row / BF16_STRIP * strip_pairs;
+        size_t n = n_rows - row < BF16_TURNED_ROWS ? n_rows - row : BF16_TURNED_ROWS;
+        size_t n_strips = (n + BF16_STRIP - 1) / BF16_STRIP;
+        for (size_t i = 0; i < k; i += 2, dst += BF16_STRIP) {
+            const float *first = x + i * x_stride + row, *second = first + x_stride;
+            uint32_t pairs[BF16_TURNED_ROWS];
+#pragma GCC unroll 3
+            for (size_t c = 0; c < BF16_TURNED_ROWS; c += 16) {
+                __mmask16 mask = first_lanes(c < n ? n - c : 0);
+                __m512i some = i + 1 < k ? pair_numbers(first + c, second + c, mask) : one_of_pair(first + c, mask);
+                _mm512_storeu_si512(pairs + c, some);
+            }
+            for (size_t s = 0; s < n_strips; s++)
+                for (size_t two = 0; two < BF16_STRIP; two += 2) /* never from two of the vectors */
+                    memcpy(dst + s * strip_pairs + two, pairs + s * BF16_STRIP + two, 2 * sizeof *dst);
+        }
+    }
+}
+
+static void bf16_pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                     size_t x_stride, size_t n_columns, size_t n_k)
+{
+    (void)k_padded;
+    int32_t *dst = (int32_t *)panel + first_k / 2 * PANEL + column;
+    __mmask16 mask = first_lanes(n_columns);
+    size_t k = 0;
+    for (; k + 2 <= n_k; k += 2, dst += PANEL, x += 2 * x_stride)
+        _mm512_storeu_si512(dst, pair_numbers(x, x + x_stride, mask));
+    if (k < n_k)
+        _mm512_storeu_si512(dst, one_of_pair(x, mask));
 }
 
 /* sums[n_rows][n_vectors] = n_pairs pairs of some rows times those of n_vectors vectors of columns, the pairs of which
@@ -107,6 +195,8 @@ static const struct gemm gemm_bf16 = {
     .depth = BF16_DEPTH,
     .pack_strip = bf16_pack_strip,
     .pack_columns = bf16_pack_columns,
+    .pack_strips_turned = bf16_pack_strips_turned,
+    .pack_columns_turned = bf16_pack_columns_turned,
     .multiply = bf16_multiply,
     .finish = gemm_finish,
 };

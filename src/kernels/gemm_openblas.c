@@ -27,6 +27,26 @@ static void pack_columns(void *panel, size_t k_padded, size_t column, size_t fir
         memcpy(dst + i * k_padded, part + i * GEMM_PACK_DEPTH, n * sizeof *dst);
 }
 
+/* A strip's rows lie as they are, so that all strips are one matrix; rows are taken by the cache line. */
+static void pack_strips_turned(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k)
+{
+    enum { LINE = 16 };
+    float *dst = strips;
+    for (size_t row = 0; row < n_rows; row += LINE)
+        for (size_t i = 0; i < k; i++)
+            for (size_t r = row; r < row + LINE && r < n_rows; r++)
+                dst[r * k + i] = x[i * x_stride + r];
+}
+
+static void pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                size_t x_stride, size_t n_columns, size_t n_k)
+{
+    float *dst = (float *)panel + column * k_padded + first_k;
+    for (size_t k = 0; k < n_k; k++, x += x_stride)
+        for (size_t i = 0; i < GEMM_PACK_COLUMNS; i++)
+            dst[i * k_padded + k] = i < n_columns ? x[i] : 0.0f;
+}
+
 static void multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
                      size_t n_rows, bool add)
 {
@@ -50,6 +70,8 @@ const struct gemm gemm_openblas = {
     .depth = (size_t)1 << 30,
     .pack_strip = pack_strip,
     .pack_columns = pack_columns,
+    .pack_strips_turned = pack_strips_turned,
+    .pack_columns_turned = pack_columns_turned,
     .multiply = multiply,
     .finish = finish,
 };

@@ -33,6 +33,30 @@ static void gemm_pack_columns(void *panel, size_t k_padded, size_t column, size_
             dst[i * TILE_COLUMNS + j] = part[j * GEMM_PACK_DEPTH + i];
 }
 
+static void gemm_pack_strips_turned(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k)
+{
+    for (size_t i = 0; i < k; i++, x += x_stride)
+        for (size_t row = 0; row < n_rows; row += STRIP) {
+            float *dst = (float *)strips + row * k + i * STRIP;
+            size_t n = n_rows - row < STRIP ? n_rows - row : STRIP;
+            if (n == STRIP)
+                memcpy(dst, x + row, sizeof(float[STRIP]));
+            else
+                for (size_t r = 0; r < STRIP; r++)
+                    dst[r] = r < n ? x[row + r] : 0.0f;
+        }
+}
+
+static void gemm_pack_columns_turned(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
+                                     size_t x_stride, size_t n_columns, size_t n_k)
+{
+    float *dst = (float *)panel + column / TILE_COLUMNS * TILE_COLUMNS * k_padded + first_k * TILE_COLUMNS +
+                 column % TILE_COLUMNS;
+    for (size_t k = 0; k < n_k; k++, dst += TILE_COLUMNS, x += x_stride)
+        for (size_t j = 0; j < GEMM_PACK_COLUMNS; j++)
+            dst[j] = j < n_columns ? x[j] : 0.0f;
+}
+
 INLINE void multiply_tile(float *sums, const float *x, const float *w, size_t n_k, bool add)
 {
     vec s[STRIP][TILE_VECTORS];
@@ -81,6 +105,8 @@ static const struct gemm gemm_f32 = {
     .depth = GEMM_DEPTH,
     .pack_strip = gemm_pack_strip,
     .pack_columns = gemm_pack_columns,
+    .pack_strips_turned = gemm_pack_strips_turned,
+    .pack_columns_turned = gemm_pack_columns_turned,
     .multiply = gemm_multiply,
     .finish = gemm_finish,
 };

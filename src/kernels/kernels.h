@@ -46,6 +46,29 @@ struct attention_tile {
     uint64_t live;
 };
 
+/* The way back through TILE_QUERIES queries of one head and TILE_KEYS keys. With s as above, and lse the logarithm of
+ * the sum of a query's exponentials over all its keys:
+ *
+ *     p = exp(s - lse), 0 for keys behind the query     ds = p * (d_out . v - delta)
+ *     dv += p^T d_out     dk += ds^T q     dq += ds k
+ *
+ * No score is above its lse. Rows that are not there are zero, with lse INFINITY and delta 0 for queries; keys that are
+ * not there lie behind every query that is. dq is that of the queries as they are, with the scale in them. Formats:
+ * `columns` [head_dim][TILE_KEYS] and `rows` [64][row], of floats; or, for attend_back_narrow, of bfloat16: a row
+ * [head_dim], `columns` as narrow_keys and `pairs` as narrow_values makes them, from sides of a block. */
+struct attention_back {
+    uint32_t head_dim;
+    uint32_t row; /* floats from one row of dq, dk and dv (and float factors) to the next */
+    float slope;
+    int64_t distance;                /* position of the first key less that of the first query */
+    const void *q, *d_out;           /* rows */
+    const void *q_sums, *d_out_sums; /* the same once more: rows, or pairs */
+    const void *k_columns, *v_columns;
+    const void *k_sums; /* rows, or pairs */
+    const float *lse, *delta;
+    float *dq, *dk, *dv;
+};
+
 /* A vector in 16-bit fixed point: FIXED_BLOCK numbers share a scale, the largest of them is +-32767. Rounded to
  * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. */
 struct fixed {
@@ -90,6 +113,19 @@ struct kernels {
     /* The largest of x[0..n) and the sum of exp(x[i] - largest): a row of logits on the way to probabilities. */
     void (*softmax_sum)(const float *x, size_t n, float *largest, double *sum);
 
+    /* The way back through the norms, for y as above and its gradient dy: dx (+)= that of x, dweight += and dbias
+     * (unless NULL) +=. dx may be dy where it is not added to. */
+    void (*layernorm_back)(float *dx, bool adds, float *dweight, float *dbias, const float *dy, const float *x,
+                           const float *weight, size_t n, float eps);
+    void (*rmsnorm_back)(float *dx, bool adds, float *dweight, const float *dy, const float *x, const float *weight,
+                         size_t n, float eps);
+
+    /* dx[0..n) *= the derivative of GELU at x. */
+    void (*gelu_back)(float *dx, const float *x, size_t n);
+
+    /* x = exp(x - lse) * factor: a row of logits, to probabilities times something. */
+    void (*softmax)(float *x, size_t n, float lse, float factor);
+
     /* Takes one block into the live rows of a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a
      * query are masked. Blocks are given newest first, so that a query meets its own position first and its maximum is
      * soon final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond
@@ -104,7 +140,11 @@ struct kernels {
     void (*narrow_keys)(void *keys, const void *side, uint32_t n, uint32_t head_dim);
     void (*narrow_values)(void *values, const void *side, uint32_t n, uint32_t head_dim);
 
-    /* The same for n_queries == 1 and keys and values as they are stored, n_keys rows of each side of a KV block
+    /* The way back: see struct attention_back. The narrow one where attend_narrow is, for the same head_dim. */
+    void (*attend_back)(const struct attention_back *back);
+    void (*attend_back_narrow)(const struct attention_back *back);
+
+    /* attend for n_queries == 1 and keys and values as they are stored, n_keys rows of each side of a KV block
      * (base/kv_rows.h). */
     void (*attend_one)(const struct attention_tile *tile, quire_kv_type type, const void *k, const void *v,
                        uint32_t n_keys, int64_t first_key);

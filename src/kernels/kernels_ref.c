@@ -47,6 +47,64 @@ static void rmsnorm(float *y, const float *x, const float *weight, size_t n, flo
         y[i] = (float)((double)x[i] * scale * (double)weight[i]);
 }
 
+/* dx of y = (x - mean) * scale * weight, from g = dy * weight and xhat = (x - mean) * scale:
+ * scale * (g - mean(g) - xhat * mean(g * xhat)); without a mean in y, without mean(g). */
+static void norm_back(float *dx, bool adds, float *dweight, float *dbias, const float *dy, const float *x,
+                      const float *weight, size_t n, double mean, double scale, bool is_centered)
+{
+    double sum = 0, dot = 0;
+    for (size_t i = 0; i < n; i++) {
+        double g = (double)dy[i] * (double)weight[i];
+        sum += g;
+        dot += g * ((double)x[i] - mean) * scale;
+    }
+    sum = is_centered ? sum / (double)n : 0;
+    dot /= (double)n;
+    for (size_t i = 0; i < n; i++) {
+        double xhat = ((double)x[i] - mean) * scale, g = (double)dy[i];
+        dweight[i] = (float)((double)dweight[i] + g * xhat);
+        if (dbias)
+            dbias[i] = (float)((double)dbias[i] + g);
+        dx[i] = (float)((adds ? (double)dx[i] : 0.0) + scale * (g * (double)weight[i] - sum - xhat * dot));
+    }
+}
+
+static void layernorm_back(float *dx, bool adds, float *dweight, float *dbias, const float *dy, const float *x,
+                           const float *weight, size_t n, float eps)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i];
+    double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    norm_back(dx, adds, dweight, dbias, dy, x, weight, n, mean, 1.0 / sqrt(squares / (double)n + (double)eps), true);
+}
+
+static void rmsnorm_back(float *dx, bool adds, float *dweight, const float *dy, const float *x, const float *weight,
+                         size_t n, float eps)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)x[i] * (double)x[i];
+    norm_back(dx, adds, dweight, NULL, dy, x, weight, n, 0, 1.0 / sqrt(squares / (double)n + (double)eps), false);
+}
+
+static void gelu_back(float *dx, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double t = (double)x[i];
+        double slope = 0.5 * erfc(-t * M_SQRT1_2) + t * exp(-0.5 * t * t) / sqrt(2.0 * M_PI);
+        dx[i] = (float)((double)dx[i] * slope);
+    }
+}
+
+static void softmax(float *x, size_t n, float lse, float factor)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(exp((double)x[i] - (double)lse) * (double)factor);
+}
+
 static void gelu(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -108,6 +166,32 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
         }
         if (is_live(tile, r))
             take_block(tile, r, scores, v);
+    }
+}
+
+/* Adds weight * row to sums. */
+static void add_row(float *sums, double weight, const float *row, uint32_t n)
+{
+    for (uint32_t c = 0; c < n; c++)
+        sums[c] = (float)((double)sums[c] + weight * (double)row[c]);
+}
+
+static void attend_back(const struct attention_back *b)
+{
+    for (uint32_t r = 0; r < TILE_QUERIES; r++) {
+        const float *q = (const float *)b->q + (size_t)r * b->row,
+                    *d_out = (const float *)b->d_out + (size_t)r * b->row;
+        for (int j = 0; j < TILE_KEYS && b->distance + j <= r; j++) {
+            double score = (double)b->slope * (double)(b->distance + j - r), dp = 0;
+            for (uint32_t c = 0; c < b->head_dim; c++) {
+                score += (double)q[c] * (double)((const float *)b->k_columns)[(size_t)c * TILE_KEYS + j];
+                dp += (double)d_out[c] * (double)((const float *)b->v_columns)[(size_t)c * TILE_KEYS + j];
+            }
+            double p = exp(score - (double)b->lse[r]), ds = p * (dp - (double)b->delta[r]);
+            add_row(b->dv + (size_t)j * b->row, p, d_out, b->head_dim);
+            add_row(b->dk + (size_t)j * b->row, ds, q, b->head_dim);
+            add_row(b->dq + (size_t)r * b->row, ds, (const float *)b->k_sums + (size_t)j * b->row, b->head_dim);
+        }
     }
 }
 
@@ -179,8 +263,13 @@ const struct kernels kernels_ref = {
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,
     .gelu = gelu,
+    .layernorm_back = layernorm_back,
+    .rmsnorm_back = rmsnorm_back,
+    .gelu_back = gelu_back,
+    .softmax = softmax,
     .softmax_sum = softmax_sum,
     .attend = attend,
+    .attend_back = attend_back,
     .attend_one = attend_one,
     .unpack_columns = unpack_columns,
     .unpack_rows = unpack_rows,

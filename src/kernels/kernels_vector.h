@@ -429,6 +429,8 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
     *sum = total;
 }
 
+#include "rows_back.h"
+
 /* --- products of many rows ---------------------------------------------------------------------------------------- */
 
 #if KERNELS_WIDTH > 4
@@ -449,8 +451,10 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 #endif
 
 #include "attention_vector.h"
+#include "attention_back.h"
 #ifdef KERNELS_BF16
 #include "attention_bf16.h"
+#include "attention_back_bf16.h"
 #endif
 
 const struct kernels KERNELS_TABLE = {
@@ -467,9 +471,15 @@ const struct kernels KERNELS_TABLE = {
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,
     .gelu = gelu,
+    .layernorm_back = layernorm_back,
+    .rmsnorm_back = rmsnorm_back,
+    .gelu_back = gelu_back,
+    .softmax = softmax,
     .softmax_sum = softmax_sum,
     .attend = attend,
+    .attend_back = attend_back,
 #ifdef KERNELS_BF16
+    .attend_back_narrow = attend_back_narrow,
     .attend_narrow = attend_narrow,
     .narrow_query = narrow_query,
     .narrow_keys = narrow_keys,

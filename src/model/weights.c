@@ -136,12 +136,9 @@ static const char *why_unwanted(enum need need)
     return NULL;
 }
 
-static struct name name_of(const struct binder *b, const struct row *row, const char *pattern, uint32_t layer)
+static struct name join_name(const char *prefix, const char *pattern, uint32_t layer)
 {
     struct name name;
-    const char *prefix = "";
-    if (!b->is_gguf)
-        prefix = row->need == UNTIED ? b->scheme->head : b->scheme->body;
     int n = snprintf(name.text, sizeof name.text, "%s", prefix);
     const char *number = strstr(pattern, "%u");
     if (number)
@@ -150,6 +147,14 @@ static struct name name_of(const struct binder *b, const struct row *row, const 
     else
         snprintf(name.text + n, sizeof name.text - (size_t)n, "%s", pattern);
     return name;
+}
+
+static struct name name_of(const struct binder *b, const struct row *row, const char *pattern, uint32_t layer)
+{
+    const char *prefix = "";
+    if (!b->is_gguf)
+        prefix = row->need == UNTIED ? b->scheme->head : b->scheme->body;
+    return join_name(prefix, pattern, layer);
 }
 
 static const struct tensor *find(const struct binder *b, const struct row *row, uint32_t layer)
@@ -332,6 +337,34 @@ quire_status weights_bind(struct quire_model *model, const char *path, quire_err
         model->lm_head = model->wte;
     model->n_unused_tensors = (uint32_t)(b.tensors->n - model->n_tensors);
     return QUIRE_OK;
+}
+
+static void visit_row(const quire_config *c, const struct row *row, uint32_t layer,
+                      void (*visit)(void *, const struct weights_tensor *), void *context)
+{
+    struct weights_tensor tensor = {
+        .n_dims = row->rows == ONE ? 1 : 2,
+        .layer = layer,
+        .is_in_layer = row->scope == LAYER,
+        .offset = row->offset,
+    };
+    uint64_t shape[] = {dim_of(c, row->rows), dim_of(c, row->cols)};
+    memcpy(tensor.dims, shape + 2 - tensor.n_dims, tensor.n_dims * sizeof *shape);
+    struct name name = join_name(row->need == UNTIED ? schemes[0].head : schemes[0].body, row->hf, layer);
+    memcpy(tensor.name, name.text, sizeof name.text);
+    if (is_needed(c, row->need))
+        visit(context, &tensor);
+}
+
+void weights_each(const quire_config *config, void (*visit)(void *, const struct weights_tensor *), void *context)
+{
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (rows[i].scope == MODEL)
+            visit_row(config, &rows[i], 0, visit, context);
+    for (uint32_t layer = 0; layer < config->n_layers; layer++)
+        for (size_t i = 0; i < N_ROWS; i++)
+            if (rows[i].scope == LAYER)
+                visit_row(config, &rows[i], layer, visit, context);
 }
 
 /* --- all problems, not the first ---------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "sample/rng.h"
+#include "base/rng.h"
 
 enum { IS_SEEN = 1, IS_BANNED = 2 };
 

@@ -28,7 +28,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 STORY = ("The keeper of the light wrote down the weather every evening, and the ships, and what the sea had left. "
          "\"Nothing today,\" he wrote, and then, because it was not true, he crossed it out.\n\nIn the morning\u2014"
          "it was Sunday\u2014the caf\u00e9 was closed.\r\n")
-COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "convert", "bench", "kv", "help", "version"]
+COMMANDS = ["continue", "summarize", "ask", "score", "tokenize", "detokenize", "info", "convert", "train", "finetune",
+            "bench", "kv", "help", "version"]
 
 quire = None
 scratch = None

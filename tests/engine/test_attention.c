@@ -3,7 +3,7 @@
 #include "base/kv_rows.h"
 #include "base/mem.h"
 #include "engine/attention.h"
-#include "engine/attention_stop.h"
+#include "kernels/attention_stop.h"
 #include "golden.h"
 #include "test.h"
 

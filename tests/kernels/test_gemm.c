@@ -1,6 +1,7 @@
 /* Products of many rows, each table's own against sums in double: odd sizes, stored types, padding, edges, NaN. */
 #include "kernels/kernels.h"
 #include "stored.h"
+#include "tables.h"
 #include "test.h"
 
 enum { GUARD = 64, POISON = 0xA5 };
@@ -234,10 +235,74 @@ static void not_finite(void)
     for_all_gemms(check_not_finite);
 }
 
+/* What lies the other way is packed to the same bytes. */
+static void check_turned_strips(const struct gemm *gemm, const float *x, size_t stride, size_t k, size_t n_rows)
+{
+    size_t n_strips = (n_rows + gemm->strip_rows - 1) / gemm->strip_rows, strip_bytes = gemm_strip_bytes(gemm, k);
+    unsigned char *strips = guarded(n_strips * strip_bytes), *turned = guarded(n_strips * strip_bytes);
+    float *rows = malloc(n_rows * k * sizeof *rows);
+    for (size_t i = 0; i < k; i++)
+        for (size_t r = 0; r < n_rows; r++)
+            rows[r * k + i] = x[i * stride + r];
+    for (size_t row = 0; row < n_rows; row += gemm->strip_rows)
+        gemm->pack_strip(strips + row / gemm->strip_rows * strip_bytes, rows + row * k, k,
+                         n_rows - row < gemm->strip_rows ? n_rows - row : gemm->strip_rows, k);
+    gemm->pack_strips_turned(turned, x, stride, n_rows, k);
+    CHECK(memcmp(strips, turned, n_strips * strip_bytes) == 0);
+    check_guard(strips, n_strips * strip_bytes);
+    check_guard(turned, n_strips * strip_bytes);
+    free(strips);
+    free(turned);
+    free(rows);
+}
+
+static void check_turned_panel(const struct gemm *gemm, const float *x, size_t stride, size_t k, size_t n_columns)
+{
+    size_t panel_bytes = gemm_panel_bytes(gemm, k), k_padded = gemm_padded(gemm, k), half = k / 4 * 2;
+    unsigned char *panel = guarded(panel_bytes), *turned = guarded(panel_bytes);
+    float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH] = {0};
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < n_columns; j++)
+            part[j * GEMM_PACK_DEPTH + i] = x[i * stride + j];
+    for (size_t column = 0; column < gemm->panel_columns; column += GEMM_PACK_COLUMNS) {
+        gemm->pack_columns(panel, k_padded, column, 0, part);
+        gemm->pack_columns_turned(turned, k_padded, column, 0, x, stride, n_columns, half);
+        gemm->pack_columns_turned(turned, k_padded, column, half, x + half * stride, stride, n_columns, k - half);
+    }
+    CHECK(memcmp(panel, turned, panel_bytes) == 0);
+    check_guard(turned, panel_bytes);
+    free(panel);
+    free(turned);
+}
+
+static void check_turned_table(const struct kernels *kernels, const struct kernels *ref)
+{
+    static const size_t depths[] = {1, 2, 31, 32, 33, 100, 256}, rows[] = {1, 5, 6, 12, 41, 48, 53, 103};
+    enum { STRIDE = 107 };
+    static float x[256 * STRIDE];
+    const struct gemm *gemms[] = {kernels->gemm, kernels->gemm_exact, ref->gemm};
+    uint64_t seed = 5;
+    for (size_t i = 0; i < 256 * STRIDE; i++)
+        x[i] = test_random_float(&seed);
+    for (size_t g = 0; g < 3; g++)
+        for (size_t i = 0; gemms[g]->pack_strips_turned && i < sizeof depths / sizeof depths[0]; i++) {
+            for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+                check_turned_strips(gemms[g], x, STRIDE, depths[i], rows[r]);
+            for (size_t n = 0; n <= GEMM_PACK_COLUMNS; n += 4)
+                check_turned_panel(gemms[g], x, STRIDE, depths[i], n);
+        }
+}
+
+static void turned(void)
+{
+    for_all_tables(check_turned_table);
+}
+
 static const struct test tests[] = {
     {"sizes", sizes},
     {"independence", independence},
     {"not_finite", not_finite},
+    {"turned", turned},
 };
 
 TEST_MAIN(tests)

@@ -13,6 +13,7 @@ ALLOWED = {  # folder: folders whose private headers it may include
     "kernels": ["base"],
     "kv": ["base"],
     "engine": ["base", "model", "kernels", "kv"],
+    "train": ["base", "model", "kernels", "tokenizer", "convert"],
     "sample": ["base", "tokenizer"],
     "cli": [],
 }

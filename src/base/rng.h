@@ -2,8 +2,8 @@
  *
  * splitmix64: a counter of odd step through a mixing function. One 64-bit word of state, every seed a good one, and far
  * more quality than drawing one token in a few milliseconds asks for. */
-#ifndef QUIRE_SAMPLE_RNG_H
-#define QUIRE_SAMPLE_RNG_H
+#ifndef QUIRE_BASE_RNG_H
+#define QUIRE_BASE_RNG_H
 
 #include <stdint.h>
 

@@ -8,8 +8,8 @@
  * to L. Once that is at most eps L, they are left out. Softmax weights that are left out then sum to at most eps, and
  * each channel of the output is wrong by at most 2 eps times the largest value in that channel. The bound allows for
  * the rounding of scores in float32. It depends on the query, its position and the keys alone. */
-#ifndef QUIRE_ENGINE_ATTENTION_STOP_H
-#define QUIRE_ENGINE_ATTENTION_STOP_H
+#ifndef QUIRE_KERNELS_ATTENTION_STOP_H
+#define QUIRE_KERNELS_ATTENTION_STOP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* ALiBi: attention with linear biases (Press, Smith and Lewis 2021), as MosaicML's MPT has it. */
-#ifndef QUIRE_ENGINE_ALIBI_H
-#define QUIRE_ENGINE_ALIBI_H
+#ifndef QUIRE_MODEL_ALIBI_H
+#define QUIRE_MODEL_ALIBI_H
 
 #include <stdint.h>
 
