@@ -135,6 +135,24 @@ static void gguf_types(void)
     CHECK(for_all_folders("gguf-", NULL) >= 10);
 }
 
+/* Whatever goes together through the layers, and on how many threads: the same bits. */
+static void check_independence(const char *name, const quire_model *model)
+{
+    size_t n;
+    int32_t *ids = golden_tokens(name, &n);
+    quire_engine_options opts = quire_engine_defaults();
+    struct reading want = read_ids(model, &opts, ids, n);
+    opts.chunk_tokens = 7;
+    opts.span_tokens = 50;
+    opts.n_threads = 3;
+    struct reading got = read_ids(model, &opts, ids, n);
+    CHECK_EQ_INT(memcmp(got.logprobs + 1, want.logprobs + 1, (n - 1) * sizeof *want.logprobs), 0);
+    CHECK_EQ_INT(memcmp(got.logits, want.logits, quire_model_config(model)->vocab_size * sizeof *want.logits), 0);
+    reading_release(&want);
+    reading_release(&got);
+    free(ids);
+}
+
 static void check_types(const char *isa)
 {
     static const char *const names[] = {"types-q8_0",   "types-q4_0",   "types-q4_1",   "types-q5_0",  "types-q5_1",
@@ -151,6 +169,8 @@ static void check_types(const char *isa)
         REQUIRE_OK(quire_model_open(&model, path, &err));
         check_prefill(names[i], model, isa);
         check_decode(names[i], model, isa);
+        if (!isa)
+            check_independence(names[i], model);
         quire_model_close(model);
         if (test_n_failed_checks > n_failed_before)
             fprintf(stderr, "in %s\n", names[i]);
