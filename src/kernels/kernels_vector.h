@@ -461,9 +461,11 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 #endif
 
 #include "attention_vector.h"
-#include "attention_back.h"
+
+#include "attention_back.h" /* on the one before */
 #ifdef KERNELS_BF16
 #include "attention_bf16.h"
+
 #include "attention_back_bf16.h"
 #endif
 

@@ -5,6 +5,13 @@
 
 enum { MOST_TOKENS = 600 };
 
+/* Under the thread sanitizer one table is enough: threads are the same for all. */
+#ifdef __SANITIZE_THREAD__
+static const bool EVERY_TABLE = false;
+#else
+static const bool EVERY_TABLE = true;
+#endif
+
 static uint32_t tokens[MOST_TOKENS], targets[MOST_TOKENS];
 
 static struct net *open_net(const struct train_case *c, const struct net_options *options)
@@ -90,7 +97,7 @@ static void check_case(const struct train_case *c, uint32_t n_sequences, uint32_
     /* Rounding to bfloat16 changes on which side of the clip some numbers are. */
     double narrow_tolerance = c->config.clip_qkv > 0 ? 0.1 : 0.02;
     for (size_t i = 0; (kernels = kernels_at(i, &runs)) != NULL; i++) {
-        if (!runs)
+        if (!runs || (!EVERY_TABLE && strcmp(kernels->name, "base") != 0))
             continue;
         check_table(&w, kernels->name, TRAIN_F32, 1e-5);
         if (kernels->gemm != kernels->gemm_exact)
