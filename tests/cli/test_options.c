@@ -59,14 +59,17 @@ static void every_option_of_the_table_is_read(void)
             quire_error err;
             const char *value = strcmp(row->name, "prompt-format") == 0 ? "chatml" : values[row->kind];
             snprintf(name, sizeof name, "--%s%s%s", row->name, row->argument ? "=" : "", row->argument ? value : "");
-            const char *words[5] = {command_rows[id].name, name}; /* and what the command cannot do without */
+            const char *words[6] = {command_rows[id].name, name}; /* and what the command cannot do without */
+            bool is_plot = strcmp(row->name, "plot") == 0, is_out = strcmp(row->name, "out") == 0;
             if (id == COMMAND_ASK)
                 words[2] = "?";
-            if (id == COMMAND_CONVERT) {
-                words[1] = "-ox";
+            if (id == COMMAND_CONVERT || id == COMMAND_FINETUNE) {
+                words[1] = id == COMMAND_CONVERT ? "-ox" : "-mx";
                 words[2] = name;
-                words[3] = "model";
+                words[3] = "file";
             }
+            if (id == COMMAND_TRAIN && !is_plot && strcmp(row->name, "keys") != 0)
+                words[2] = is_out ? "--plot=x" : "file";
             CHECK_OK(parse(&o, &err, words));
             const char *field = (const char *)&o + row->offset;
             switch (row->kind) {
