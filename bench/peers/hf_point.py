@@ -46,10 +46,11 @@ def measure_transformers(model, options):
     with torch.inference_mode():
         start = time.monotonic()
         result = model(input_ids=ids, use_cache=True)
+        cache = "cache" if "cache" in result else "past_key_values"  # by version
         read = time.monotonic()
         for _ in range(options.decode):
             next_id = result.logits[:, -1:].argmax(-1)
-            result = model(input_ids=next_id, past_key_values=result.past_key_values, use_cache=True)
+            result = model(input_ids=next_id, use_cache=True, **{cache: result[cache]})
         end = time.monotonic()
     return options.context / (read - start), options.decode / (end - read)
 
@@ -57,7 +58,7 @@ def measure_transformers(model, options):
 def main():
     options = arguments()
     torch.set_num_threads(options.threads)
-    model = transformers.AutoModelForCausalLM.from_pretrained(options.model, torch_dtype=torch.float32).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
     writer = record.Writer(options.out, model=os.path.basename(os.path.normpath(options.model)),
                            threads=options.threads, isa="best", context=options.context)
     programs = [("quire", record.quire_version(options.quire), lambda: measure_quire(options)),

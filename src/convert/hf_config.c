@@ -9,17 +9,22 @@
 
 /* A float as the shortest decimal that gives it back: 1e-05, not 9.99999975e-06. Whole ones as integers, which is what
  * HuggingFace checks alibi_bias_max and the like for. */
+/* Never as an integer, which transformers refuses where its own class has a float; and the other way round where a
+ * field is usually whole. */
 static json_t *number(float value)
 {
     char text[32];
-    if (value == truncf(value) && fabsf(value) < 0x1p24f)
-        return json_integer((json_int_t)value);
     for (int digits = 1; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)value);
         if (strtof(text, NULL) == value)
             break;
     }
     return json_real(strtod(text, NULL));
+}
+
+static json_t *usually_whole(float value)
+{
+    return value == truncf(value) && fabsf(value) < 0x1p24f ? json_integer((json_int_t)value) : number(value);
 }
 
 static json_t *number_or_null(float value, float null_value)
@@ -64,7 +69,7 @@ static json_t *attention(const quire_config *c, const json_t *from)
     json_object_set_new(to, "prefix_lm", json_false());
     json_object_set_new(to, "attn_uses_sequence_id", json_false());
     json_object_set_new(to, "alibi", json_boolean(c->alibi));
-    json_object_set_new(to, "alibi_bias_max", number(c->alibi_bias_max));
+    json_object_set_new(to, "alibi_bias_max", usually_whole(c->alibi_bias_max));
     json_object_set_new(to, "clip_qkv", number_or_null(c->clip_qkv, 0));
     json_object_set_new(to, "qk_ln", json_boolean(c->qk_ln));
     json_object_set_new(to, "softmax_scale", number_or_null(c->softmax_scale, config_usual_scale(c->head_dim)));

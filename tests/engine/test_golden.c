@@ -130,6 +130,12 @@ static void random_models_reference_kernels(void)
     CHECK(for_all_folders("random-", "ref") >= 15);
 }
 
+/* Checkpoints that HuggingFace transformers wrote, and what it computed with them (tests/parity). */
+static void huggingface(void)
+{
+    CHECK_EQ_INT(for_all_folders("hf-", NULL), 4);
+}
+
 static void gguf_types(void)
 {
     CHECK(for_all_folders("gguf-", NULL) >= 10);
@@ -195,6 +201,7 @@ static const struct test tests[] = {
     {"mosaic_base_kernels", mosaic_base_kernels},
     {"random_models", random_models},
     {"random_models_reference_kernels", random_models_reference_kernels},
+    {"huggingface", huggingface},
     {"gguf_types", gguf_types},
     {"block_types", block_types},
     {"block_types_base_kernels", block_types_base_kernels},
