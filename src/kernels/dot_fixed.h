@@ -3,8 +3,11 @@
  *
  * A block of 32 products is summed in 32-bit integers, exactly: at most 4 products of 127 * 32767 meet in a lane, which
  * float32 still holds without rounding. So no weight is turned into a float. */
-enum { FIXED_ROWS = 4 };    /* rows that go together */
-enum { FIXED_PART = 4096 }; /* numbers of the vector that are used for all rows before the next: they stay in L1 */
+enum {
+    FIXED_ROWS = 4,    /* rows that go together, */
+    FIXED_VECTORS = 4, /* and vectors: as many as the registers hold */
+    FIXED_PART = 4096  /* numbers of the vectors that are used for all rows before the next: they stay in L1 */
+};
 
 /* sums + a . b, in pairs of 16-bit numbers. */
 INLINE __m256i add_products(__m256i sums, __m256i a, __m256i b)
@@ -20,6 +23,28 @@ INLINE __m256i load_256(const void *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
 }
+
+/* While rows are multiplied, as many behind them are asked for, one after the other: a memory that is read straight on
+ * is the fastest. */
+struct ahead {
+    const unsigned char *row;
+    size_t at, n_bytes, row_bytes;
+};
+
+INLINE void ask_ahead(struct ahead *ahead, size_t n_bytes)
+{
+    for (size_t line = 0; line < n_bytes; line += 64)
+        __builtin_prefetch(ahead->row + ahead->at + line);
+    ahead->at += n_bytes;
+    if (ahead->at >= ahead->n_bytes) {
+        ahead->row += ahead->row_bytes;
+        ahead->at = 0;
+    }
+}
+
+#if KERNELS_WIDTH == 16
+#include "dot_quads.h"
+#endif
 
 typedef int16_t svec __attribute__((vector_size(2 * W)));
 
@@ -43,11 +68,16 @@ static void to_fixed(const struct fixed *fixed, const float *x, size_t n)
             svec narrow = __builtin_convertvector(whole, svec);
             memcpy(fixed->numbers + i + j, &narrow, sizeof narrow);
         }
+#if KERNELS_WIDTH < 16
         const __m256i minus = _mm256_set1_epi16(-8);
         __m256i low = load_256(fixed->numbers + i), high = load_256(fixed->numbers + i + 16);
         __m256i offsets = add_products(add_products(_mm256_setzero_si256(), minus, low), minus, high);
         _mm256_storeu_si256((__m256i *)(void *)(fixed->offsets + i / 4), offsets);
+#endif
     }
+#if KERNELS_WIDTH == 16
+    fill_quads(fixed, n);
+#endif
 }
 
 /* A half, in all lanes. */
@@ -74,74 +104,113 @@ INLINE float sum_of_8(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* 32 numbers of the vector, what nibbles give too much with them, and their scale. */
-struct fixed_block {
-    __m256i low, high, offsets;
+/* 32 numbers of a row as 16-bit integers, those of Q4_0 with 8 too much, and their scale in all lanes. */
+struct stored_block {
+    __m256i low, high;
     __m256 scale;
 };
 
-INLINE struct fixed_block load_block(const struct fixed *x, size_t i)
+INLINE struct stored_block unpack_block(quire_dtype type, const unsigned char *block)
 {
-    return (struct fixed_block){load_256(x->numbers + i), load_256(x->numbers + i + 16), load_256(x->offsets + i / 4),
-                                _mm256_broadcast_ss(x->scales + i / 32)};
+    if (type == QUIRE_DTYPE_Q8_0)
+        return (struct stored_block){widen_i8(block + 2), widen_i8(block + 18), all_f16(block)};
+    __m256i bytes = widen_u8(block + 2); /* numbers 0..15 are the low nibbles, 16..31 the high ones */
+    return (struct stored_block){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4),
+                                 all_f16(block)};
 }
 
-/* The integer products of one block with them. */
-INLINE __m256i block_q4_0(const unsigned char *block, const struct fixed_block *x)
+/* Their products with numbers i to i + 31 of a vector, added to sums. */
+INLINE __m256 add_block(quire_dtype type, __m256 sums, const struct stored_block *block, const struct fixed *x,
+                        size_t i)
 {
-    __m256i bytes =
-        widen_u8(block + 2); /* numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much */
-    __m256i sums = add_products(x->offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), x->low);
-    return add_products(sums, _mm256_srli_epi16(bytes, 4), x->high);
+    __m256i offset = type == QUIRE_DTYPE_Q8_0 ? _mm256_setzero_si256() : load_256(x->offsets + i / 4);
+    __m256i products = add_products(add_products(offset, block->low, load_256(x->numbers + i)), block->high,
+                                    load_256(x->numbers + i + 16));
+    __m256 scale = _mm256_mul_ps(block->scale, _mm256_broadcast_ss(x->scales + i / 32));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, sums);
 }
 
-INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *x)
+/* Numbers [i, end) of a few rows and vectors, whose counts are known where this is compiled. */
+INLINE void dot_blocks(quire_dtype type, size_t block_bytes, float *y, size_t y_stride, const unsigned char *w,
+                       size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n_vectors, size_t i, size_t end)
 {
-    return add_products(add_products(_mm256_setzero_si256(), widen_i8(block + 2), x->low), widen_i8(block + 18),
-                        x->high);
-}
-
-/* Numbers [i, end) of n_rows rows, which share the loads of the vector. While they are multiplied, as many rows behind
- * them are asked for, one after the other: a memory that is read straight on is the fastest. */
-#define DEFINE_DOT_FIXED(name, block_bytes, block_products)                                                            \
-    INLINE void name##_part(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
-                            const struct fixed *x, size_t i, size_t end)                                               \
-    {                                                                                                                  \
-        __m256 sums[FIXED_ROWS];                                                                                       \
-        const unsigned char *next = block + n_rows * row_bytes;                                                        \
-        size_t n_bytes = (end - i) / 32 * (block_bytes), ahead = 0;                                                    \
-        for (size_t r = 0; r < n_rows; r++)                                                                            \
-            sums[r] = _mm256_setzero_ps();                                                                             \
-        for (; i < end; i += 32, block += (block_bytes)) {                                                             \
-            struct fixed_block numbers = load_block(x, i);                                                             \
-            for (size_t line = 0; line < n_rows * (block_bytes); line += 64)                                           \
-                __builtin_prefetch(next + ahead + line);                                                               \
-            ahead += n_rows * (block_bytes);                                                                           \
-            if (ahead >= n_bytes) {                                                                                    \
-                next += row_bytes;                                                                                     \
-                ahead = 0;                                                                                             \
-            }                                                                                                          \
-            for (size_t r = 0; r < n_rows; r++) {                                                                      \
-                const unsigned char *here = block + r * row_bytes;                                                     \
-                __m256 products = _mm256_cvtepi32_ps(block_products(here, &numbers));                                  \
-                sums[r] = _mm256_fmadd_ps(products, _mm256_mul_ps(all_f16(here), numbers.scale), sums[r]);             \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (size_t r = 0; r < n_rows; r++)                                                                            \
-            y[r] += sum_of_8(sums[r]);                                                                                 \
-    }                                                                                                                  \
-    static void name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n)        \
-    {                                                                                                                  \
-        memset(y, 0, n_rows * sizeof *y);                                                                              \
-        for (size_t first = 0; first < n; first += FIXED_PART) {                                                       \
-            size_t end = n - first < FIXED_PART ? n : first + FIXED_PART, r = 0;                                       \
-            const unsigned char *part = (const unsigned char *)w + first / 32 * (block_bytes);                         \
-            for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS, part += FIXED_ROWS * row_bytes)                          \
-                name##_part(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
-            for (; r < n_rows; r++, part += row_bytes)                                                                 \
-                name##_part(y + r, part, row_bytes, 1, x, first, end);                                                 \
-        }                                                                                                              \
+    __m256 sums[FIXED_ROWS][FIXED_VECTORS];
+    struct ahead ahead = {w + n_rows * row_bytes, 0, (end - i) / 32 * block_bytes, row_bytes};
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t v = 0; v < n_vectors; v++)
+            sums[r][v] = _mm256_setzero_ps();
+    for (; i < end; i += 32, w += block_bytes) {
+        ask_ahead(&ahead, n_rows * block_bytes);
+        for (size_t r = 0; r < n_rows; r++) {
+            struct stored_block block = unpack_block(type, w + r * row_bytes);
+            for (size_t v = 0; v < n_vectors; v++)
+                sums[r][v] = add_block(type, sums[r][v], &block, &x[v], i);
+        }
     }
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t v = 0; v < n_vectors; v++)
+            y[v * y_stride + r] += sum_of_8(sums[r][v]);
+}
 
-DEFINE_DOT_FIXED(dot_fixed_q4_0, 18, block_q4_0)
-DEFINE_DOT_FIXED(dot_fixed_q8_0, 34, block_q8_0)
+INLINE void dot_blocks_q8_0(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                            const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+{
+    dot_blocks(QUIRE_DTYPE_Q8_0, 34, y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+}
+
+INLINE void dot_blocks_q4_0(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                            const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+{
+#if KERNELS_WIDTH == 16
+    dot_quads(y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+#else
+    dot_blocks(QUIRE_DTYPE_Q4_0, 18, y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+#endif
+}
+
+/* Adds numbers [i, end) of a few rows and vectors to y; their counts are known where it is compiled. */
+typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                     const struct fixed *x, size_t n_vectors, size_t i, size_t end);
+
+INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                     const struct fixed *x, size_t n_vectors, size_t first, size_t end)
+{
+    size_t r = 0;
+    for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS)
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, FIXED_ROWS, x, n_vectors, first, end);
+    for (; r < n_rows; r++)
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, first, end);
+}
+
+/* Parts of the vectors are outermost: in which order a row's sum is made depends on n alone. */
+INLINE void dot_parts(dot_few *few, size_t block_bytes, float *y, size_t y_stride, const void *w, size_t row_bytes,
+                      size_t n_rows, const struct fixed *x, size_t n_vectors, size_t n)
+{
+    for (size_t v = 0; v < n_vectors; v++)
+        memset(y + v * y_stride, 0, n_rows * sizeof *y);
+    for (size_t first = 0; first < n; first += FIXED_PART) {
+        size_t end = n - first < FIXED_PART ? n : first + FIXED_PART;
+        const unsigned char *part = (const unsigned char *)w + first / FIXED_BLOCK * block_bytes;
+        for (size_t v = 0; v < n_vectors; v += FIXED_VECTORS) {
+            float *to = y + v * y_stride;
+            switch (n_vectors - v) {
+            case 1: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 1, first, end); break;
+            case 2: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 2, first, end); break;
+            case 3: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 3, first, end); break;
+            default: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, FIXED_VECTORS, first, end);
+            }
+        }
+    }
+}
+
+static void dot_fixed_q4_0(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                           const struct fixed *x, size_t n_vectors, size_t n)
+{
+    dot_parts(dot_blocks_q4_0, 18, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
+}
+
+static void dot_fixed_q8_0(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                           const struct fixed *x, size_t n_vectors, size_t n)
+{
+    dot_parts(dot_blocks_q8_0, 34, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
+}

@@ -23,6 +23,7 @@ enum {
     TILE_QUERIES = 64, /* most queries of a tile */
     TILE_ROW_STEP = 4, /* queries are computed four at a time: buffers are padded to it */
     FIXED_BLOCK = 32,  /* numbers that share a scale in fixed point */
+    FIXED_QUAD = 128,  /* four such blocks */
     NARROW_STEP = 32,  /* channels that tiles of bfloat16 factors take together */
     LANES = 16         /* head_dim is padded to it in tile buffers */
 };
@@ -47,12 +48,17 @@ struct attention_tile {
 };
 
 /* A vector in 16-bit fixed point: FIXED_BLOCK numbers share a scale, the largest of them is +-32767. Rounded to
- * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. */
+ * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. The parts of a
+ * buffer of fixed_bytes, as fixed_cut finds them. */
 struct fixed {
-    int16_t *numbers;
-    int32_t *offsets; /* [n / 4]: of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
-                         nibbles that stand for n - 8 give too much */
+    int16_t *numbers; /* [n] */
     float *scales;    /* [n / FIXED_BLOCK] */
+    int32_t *offsets; /* [n / 4] of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
+                         nibbles that stand for n - 8 give too much */
+    /* What 512-bit kernels have instead, in quads of four blocks (dot_quads.h); filled up with zeros. */
+    int16_t *quads;
+    int32_t *quad_offsets;
+    float *quad_scales;
 };
 
 struct kernels {
@@ -70,11 +76,12 @@ struct kernels {
     /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
     void (*to_fixed)(const struct fixed *fixed, const float *x, size_t n);
 
-    /* y[r] = w[r] . x for n_rows rows of n numbers stored in the type, row_bytes apart, and x in fixed point: for types
-     * whose blocks of 32 are small integers with a scale; the products of a block are summed exactly. NULL for other
-     * types, and where the processor gains nothing by it. */
-    void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, const void *w, size_t row_bytes, size_t n_rows,
-                                         const struct fixed *x, size_t n);
+    /* y[v * y_stride + r] = w[r] . x[v] for n_rows rows of n numbers stored in the type, row_bytes apart, and n_vectors
+     * vectors in fixed point, which share the reading and unpacking of the rows: for types whose blocks of 32 are small
+     * integers with a scale; the products of a block are summed exactly. What is computed beside it never changes a
+     * number. NULL for other types, and where the processor gains nothing by it. */
+    void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                                         const struct fixed *x, size_t n_vectors, size_t n);
 
     /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may
      * be x. Mean and variance are summed in double. */
@@ -125,6 +132,16 @@ const struct kernels *kernels_at(size_t index, int *is_available);
  * row_bytes behind the other, of k numbers of that type. Rows from n_rows on are zero. */
 void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
                         size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
+
+/* Bytes of a vector of n numbers in fixed point, and its parts in so much memory, which is aligned to 64 bytes. */
+size_t fixed_bytes(size_t n);
+struct fixed fixed_cut(void *memory, size_t n);
+
+/* y[v * y_stride + r] = w[r] . x[v], rows as they are stored, by dot_fixed where the type has it, else by dot: x is
+ * [n_vectors][n], and fixed holds the same n_vectors vectors in fixed point where there is a dot_fixed. */
+void kernels_dot_rows(const struct kernels *kernels, quire_dtype type, float *y, size_t y_stride, const void *w,
+                      size_t row_bytes, size_t n_rows, const float *x, const struct fixed *fixed, size_t n_vectors,
+                      size_t n);
 
 /* Makes OpenBLAS compute on the calling thread: the engine's own pool does the splitting, by position. */
 void kernels_gemm_init(void);

@@ -160,7 +160,7 @@ static void run(struct fixture *f, const struct text *text, size_t chunk, float 
                               .q_stride = WIDTH,
                               .out = out + (at - start) * WIDTH,
                               .scratch = &f->scratch};
-        CHECK_OK(chunk == 1 ? attention_token(&f->engine, &a, &err) : attention_chunk(&f->engine, &a, &err));
+        CHECK_OK(chunk == 1 ? attention_tokens(&f->engine, &a, &err) : attention_chunk(&f->engine, &a, &err));
     }
 }
 
