@@ -2,6 +2,7 @@
 #ifndef QUIRE_H
 #define QUIRE_H
 
+#include "draft.h"
 #include "dtype.h"
 #include "engine.h"
 #include "error.h"
