@@ -22,16 +22,18 @@ struct fixed fixed_cut(void *memory, size_t n)
     return fixed;
 }
 
-/* A row at a time goes through all vectors: it is read once, and stays in the first-level cache meanwhile. */
+/* Where there is nothing better, a row goes through all vectors while it is in the first-level cache. */
 void kernels_dot_rows(const struct kernels *kernels, quire_dtype type, float *y, size_t y_stride, const void *w,
                       size_t row_bytes, size_t n_rows, const float *x, const struct fixed *fixed, size_t n_vectors,
                       size_t n)
 {
     if (kernels->dot_fixed[type]) {
         kernels->dot_fixed[type](y, y_stride, w, row_bytes, n_rows, fixed, n_vectors, n);
-        return;
+    } else if (kernels->dot_rows[type]) {
+        kernels->dot_rows[type](y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
+    } else {
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t v = 0; v < n_vectors; v++)
+                y[v * y_stride + r] = kernels->dot[type]((const unsigned char *)w + r * row_bytes, x + v * n, n);
     }
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t v = 0; v < n_vectors; v++)
-            y[v * y_stride + r] = kernels->dot[type]((const unsigned char *)w + r * row_bytes, x + v * n, n);
 }

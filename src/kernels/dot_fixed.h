@@ -24,24 +24,6 @@ INLINE __m256i load_256(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-/* While rows are multiplied, as many behind them are asked for, one after the other: a memory that is read straight on
- * is the fastest. */
-struct ahead {
-    const unsigned char *row;
-    size_t at, n_bytes, row_bytes;
-};
-
-INLINE void ask_ahead(struct ahead *ahead, size_t n_bytes)
-{
-    for (size_t line = 0; line < n_bytes; line += 64)
-        __builtin_prefetch(ahead->row + ahead->at + line);
-    ahead->at += n_bytes;
-    if (ahead->at >= ahead->n_bytes) {
-        ahead->row += ahead->row_bytes;
-        ahead->at = 0;
-    }
-}
-
 #if KERNELS_WIDTH == 16
 #include "dot_quads.h"
 #endif
@@ -175,9 +157,9 @@ typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t r
 INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
                      const struct fixed *x, size_t n_vectors, size_t first, size_t end)
 {
-    size_t r = 0;
-    for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS)
-        few(y + r, y_stride, w + r * row_bytes, row_bytes, FIXED_ROWS, x, n_vectors, first, end);
+    size_t r = 0, step = W < 16 && n_vectors > 1 ? FIXED_ROWS / 2 : FIXED_ROWS; /* half as many registers */
+    for (; r + step <= n_rows; r += step)
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, step, x, n_vectors, first, end);
     for (; r < n_rows; r++)
         few(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, first, end);
 }

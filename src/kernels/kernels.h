@@ -73,6 +73,12 @@ struct kernels {
     /* sum of w[i] * x[i], w stored in the type. NULL where there is a dot_fixed. */
     float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
 
+    /* y[v * y_stride + r] = w[r] . x[v] for n_rows rows, row_bytes apart, and n_vectors vectors [n_vectors][n], each
+     * what dot gives, bit for bit: they share the reading of the rows. NULL where that gains nothing over calling dot.
+     */
+    void (*dot_rows[QUIRE_DTYPE_COUNT])(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                                        const float *x, size_t n_vectors, size_t n);
+
     /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
     void (*to_fixed)(const struct fixed *fixed, const float *x, size_t n);
 
