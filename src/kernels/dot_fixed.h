@@ -4,8 +4,8 @@
  * A block of 32 products is summed in 32-bit integers, exactly: at most 4 products of 127 * 32767 meet in a lane, which
  * float32 still holds without rounding. So no weight is turned into a float. */
 enum {
-    FIXED_ROWS = 4,    /* rows that go together, */
-    FIXED_VECTORS = 4, /* and vectors: as many as the registers hold */
+    FEW_ROWS = 4,    /* rows that go together, */
+    FEW_VECTORS = 4, /* and vectors: as many as the registers hold */
     FIXED_PART = 4096  /* numbers of the vectors that are used for all rows before the next: they stay in L1 */
 };
 
@@ -116,7 +116,7 @@ INLINE __m256 add_block(quire_dtype type, __m256 sums, const struct stored_block
 INLINE void dot_blocks(quire_dtype type, size_t block_bytes, float *y, size_t y_stride, const unsigned char *w,
                        size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n_vectors, size_t i, size_t end)
 {
-    __m256 sums[FIXED_ROWS][FIXED_VECTORS];
+    __m256 sums[FEW_ROWS][FEW_VECTORS];
     struct ahead ahead = {w + n_rows * row_bytes, 0, (end - i) / 32 * block_bytes, row_bytes};
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
@@ -157,7 +157,7 @@ typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t r
 INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
                      const struct fixed *x, size_t n_vectors, size_t first, size_t end)
 {
-    size_t r = 0, step = W < 16 && n_vectors > 1 ? FIXED_ROWS / 2 : FIXED_ROWS; /* half as many registers */
+    size_t r = 0, step = W < 16 && n_vectors > 1 ? FEW_ROWS / 2 : FEW_ROWS; /* half as many registers */
     for (; r + step <= n_rows; r += step)
         few(y + r, y_stride, w + r * row_bytes, row_bytes, step, x, n_vectors, first, end);
     for (; r < n_rows; r++)
@@ -173,13 +173,13 @@ INLINE void dot_parts(dot_few *few, size_t block_bytes, float *y, size_t y_strid
     for (size_t first = 0; first < n; first += FIXED_PART) {
         size_t end = n - first < FIXED_PART ? n : first + FIXED_PART;
         const unsigned char *part = (const unsigned char *)w + first / FIXED_BLOCK * block_bytes;
-        for (size_t v = 0; v < n_vectors; v += FIXED_VECTORS) {
+        for (size_t v = 0; v < n_vectors; v += FEW_VECTORS) {
             float *to = y + v * y_stride;
             switch (n_vectors - v) {
             case 1: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 1, first, end); break;
             case 2: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 2, first, end); break;
             case 3: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 3, first, end); break;
-            default: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, FIXED_VECTORS, first, end);
+            default: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, FEW_VECTORS, first, end);
             }
         }
     }

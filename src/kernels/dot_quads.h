@@ -73,7 +73,7 @@ INLINE __m512 add_quad(__m512 sums, const struct stored_quad *quad, const struct
 INLINE void dot_quads(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
                       const struct fixed *x, size_t n_vectors, size_t i, size_t end)
 {
-    __m512 sums[FIXED_ROWS][FIXED_VECTORS];
+    __m512 sums[FEW_ROWS][FEW_VECTORS];
     struct ahead ahead = {w + n_rows * row_bytes, 0, (end - i) / 32 * 18, row_bytes};
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
