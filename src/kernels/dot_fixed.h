@@ -4,9 +4,8 @@
  * A block of 32 products is summed in 32-bit integers, exactly: at most 4 products of 127 * 32767 meet in a lane, which
  * float32 still holds without rounding. So no weight is turned into a float. */
 enum {
-    FEW_ROWS = 4,    /* rows that go together, */
-    FEW_VECTORS = 4, /* and vectors: as many as the registers hold */
-    FIXED_PART = 4096  /* numbers of the vectors that are used for all rows before the next: they stay in L1 */
+    FEW_ROWS = 4,   /* rows that go together, */
+    FEW_VECTORS = 4 /* and vectors: as many as the registers hold */
 };
 
 /* sums + a . b, in pairs of 16-bit numbers. */
@@ -112,16 +111,16 @@ INLINE __m256 add_block(quire_dtype type, __m256 sums, const struct stored_block
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, sums);
 }
 
-/* Numbers [i, end) of a few rows and vectors, whose counts are known where this is compiled. */
+/* A few rows and vectors, whose counts are known where this is compiled. */
 INLINE void dot_blocks(quire_dtype type, size_t block_bytes, float *y, size_t y_stride, const unsigned char *w,
-                       size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+                       size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n_vectors, size_t n)
 {
     __m256 sums[FEW_ROWS][FEW_VECTORS];
-    struct ahead ahead = {w + n_rows * row_bytes, 0, (end - i) / 32 * block_bytes, row_bytes};
+    struct ahead ahead = {w + n_rows * row_bytes, 0, n / 32 * block_bytes, row_bytes};
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
             sums[r][v] = _mm256_setzero_ps();
-    for (; i < end; i += 32, w += block_bytes) {
+    for (size_t i = 0; i < n; i += 32, w += block_bytes) {
         ask_ahead(&ahead, n_rows * block_bytes);
         for (size_t r = 0; r < n_rows; r++) {
             struct stored_block block = unpack_block(type, w + r * row_bytes);
@@ -131,68 +130,60 @@ INLINE void dot_blocks(quire_dtype type, size_t block_bytes, float *y, size_t y_
     }
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
-            y[v * y_stride + r] += sum_of_8(sums[r][v]);
+            y[v * y_stride + r] = sum_of_8(sums[r][v]);
 }
 
 INLINE void dot_blocks_q8_0(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
-                            const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+                            const struct fixed *x, size_t n_vectors, size_t n)
 {
-    dot_blocks(QUIRE_DTYPE_Q8_0, 34, y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+    dot_blocks(QUIRE_DTYPE_Q8_0, 34, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
 }
 
 INLINE void dot_blocks_q4_0(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
-                            const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+                            const struct fixed *x, size_t n_vectors, size_t n)
 {
 #if KERNELS_WIDTH == 16
-    dot_quads(y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+    dot_quads(y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
 #else
-    dot_blocks(QUIRE_DTYPE_Q4_0, 18, y, y_stride, w, row_bytes, n_rows, x, n_vectors, i, end);
+    dot_blocks(QUIRE_DTYPE_Q4_0, 18, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
 #endif
 }
 
-/* Adds numbers [i, end) of a few rows and vectors to y; their counts are known where it is compiled. */
+/* A few rows and vectors, whose counts are known where it is compiled. */
 typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
-                     const struct fixed *x, size_t n_vectors, size_t i, size_t end);
+                     const struct fixed *x, size_t n_vectors, size_t n);
 
 INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
-                     const struct fixed *x, size_t n_vectors, size_t first, size_t end)
+                     const struct fixed *x, size_t n_vectors, size_t n)
 {
     size_t r = 0, step = W < 16 && n_vectors > 1 ? FEW_ROWS / 2 : FEW_ROWS; /* half as many registers */
     for (; r + step <= n_rows; r += step)
-        few(y + r, y_stride, w + r * row_bytes, row_bytes, step, x, n_vectors, first, end);
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, step, x, n_vectors, n);
     for (; r < n_rows; r++)
-        few(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, first, end);
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, n);
 }
 
-/* Parts of the vectors are outermost: in which order a row's sum is made depends on n alone. */
-INLINE void dot_parts(dot_few *few, size_t block_bytes, float *y, size_t y_stride, const void *w, size_t row_bytes,
-                      size_t n_rows, const struct fixed *x, size_t n_vectors, size_t n)
+INLINE void dot_vectors(dot_few *few, float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                        const struct fixed *x, size_t n_vectors, size_t n)
 {
-    for (size_t v = 0; v < n_vectors; v++)
-        memset(y + v * y_stride, 0, n_rows * sizeof *y);
-    for (size_t first = 0; first < n; first += FIXED_PART) {
-        size_t end = n - first < FIXED_PART ? n : first + FIXED_PART;
-        const unsigned char *part = (const unsigned char *)w + first / FIXED_BLOCK * block_bytes;
-        for (size_t v = 0; v < n_vectors; v += FEW_VECTORS) {
-            float *to = y + v * y_stride;
-            switch (n_vectors - v) {
-            case 1: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 1, first, end); break;
-            case 2: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 2, first, end); break;
-            case 3: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, 3, first, end); break;
-            default: dot_rows(few, to, y_stride, part, row_bytes, n_rows, x + v, FEW_VECTORS, first, end);
-            }
-        }
+    for (; n_vectors > FEW_VECTORS; n_vectors -= FEW_VECTORS, x += FEW_VECTORS, y += FEW_VECTORS * y_stride)
+        dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
+    switch (n_vectors) {
+    case 1: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 1, n); break;
+    case 2: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 2, n); break;
+    case 3: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 3, n); break;
+    default: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
     }
 }
 
 static void dot_fixed_q4_0(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
                            const struct fixed *x, size_t n_vectors, size_t n)
 {
-    dot_parts(dot_blocks_q4_0, 18, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
+    dot_vectors(dot_blocks_q4_0, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
 }
 
 static void dot_fixed_q8_0(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
                            const struct fixed *x, size_t n_vectors, size_t n)
 {
-    dot_parts(dot_blocks_q8_0, 34, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
+    dot_vectors(dot_blocks_q8_0, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);
 }

@@ -69,16 +69,17 @@ INLINE __m512 add_quad(__m512 sums, const struct stored_quad *quad, const struct
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scales, sums);
 }
 
-/* Numbers [i, end) of a few rows and vectors, whose counts are known where this is compiled. */
+/* A few rows and vectors, whose counts are known where this is compiled. */
 INLINE void dot_quads(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
-                      const struct fixed *x, size_t n_vectors, size_t i, size_t end)
+                      const struct fixed *x, size_t n_vectors, size_t n)
 {
     __m512 sums[FEW_ROWS][FEW_VECTORS];
-    struct ahead ahead = {w + n_rows * row_bytes, 0, (end - i) / 32 * 18, row_bytes};
+    struct ahead ahead = {w + n_rows * row_bytes, 0, n / 32 * 18, row_bytes};
+    size_t i = 0;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
             sums[r][v] = _mm512_setzero_ps();
-    for (; i + FIXED_QUAD <= end; i += FIXED_QUAD, w += QUAD_BYTES) {
+    for (; i + FIXED_QUAD <= n; i += FIXED_QUAD, w += QUAD_BYTES) {
         ask_ahead(&ahead, n_rows * QUAD_BYTES);
         for (size_t r = 0; r < n_rows; r++) {
             struct stored_quad quad = unpack_quad(w + r * row_bytes);
@@ -86,14 +87,14 @@ INLINE void dot_quads(float *y, size_t y_stride, const unsigned char *w, size_t 
                 sums[r][v] = add_quad(sums[r][v], &quad, &x[v], i);
         }
     }
-    for (size_t r = 0; r < n_rows && i < end; r++) { /* what is left, as if zeros followed */
+    for (size_t r = 0; r < n_rows && i < n; r++) { /* what is left, as if zeros followed */
         unsigned char last[QUAD_BYTES] = {0};
-        memcpy(last, w + r * row_bytes, (end - i) / 32 * 18);
+        memcpy(last, w + r * row_bytes, (n - i) / 32 * 18);
         struct stored_quad quad = unpack_quad(last);
         for (size_t v = 0; v < n_vectors; v++)
             sums[r][v] = add_quad(sums[r][v], &quad, &x[v], i);
     }
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vectors; v++)
-            y[v * y_stride + r] += lane_sum((vec)sums[r][v]);
+            y[v * y_stride + r] = lane_sum((vec)sums[r][v]);
 }
