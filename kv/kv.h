@@ -118,6 +118,11 @@ quire_status kv_book_reserve(struct kv_book *book, size_t n_tokens, uint64_t n_o
 quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, size_t n, const float *k, const float *v,
                          size_t stride, quire_error *err);
 
+/* Of a branch: drops the tokens from n_tokens on, in every layer that has them; the next put goes on there. They may
+ * only be such as lie in unfinished blocks, which no file holds (KV-13). Errors: USAGE (another kind of book, or whole
+ * blocks would have to change): nothing is dropped then. */
+quire_status kv_book_take_back(struct kv_book *book, size_t n_tokens, quire_error *err);
+
 /* A block as it lies in the mapped file (or in memory, if unfinished), in the KV type. Rows from n_tokens on are
  * undefined. */
 struct kv_block {

@@ -332,6 +332,22 @@ quire_status kv_book_put(struct kv_book *book, uint32_t layer, size_t first, siz
     return kv_layer_put(state, &book->own, layer, &book->staging, n, k, v, stride, &book->n_written, err);
 }
 
+quire_status kv_book_take_back(struct kv_book *book, size_t n_tokens, quire_error *err)
+{
+    if (book->is_stored || n_tokens < book->manifest.frontier)
+        return quire_fail(err, QUIRE_ERR_USAGE, "only what was put into a branch can be taken back, from token %llu on",
+                          (unsigned long long)book->manifest.frontier);
+    for (uint32_t i = 0; i < book->own.geometry.n_layers; i++)
+        if (book->layers[i].n_tokens / KV_BLOCK_TOKENS > n_tokens / KV_BLOCK_TOKENS)
+            return quire_fail(err, QUIRE_ERR_USAGE,
+                              "layer %u has %llu tokens: the block of token %zu is whole and does not change (KV-1)", i,
+                              (unsigned long long)book->layers[i].n_tokens, n_tokens);
+    for (uint32_t i = 0; i < book->own.geometry.n_layers; i++)
+        if (book->layers[i].n_tokens > n_tokens)
+            book->layers[i].n_tokens = n_tokens;
+    return QUIRE_OK;
+}
+
 bool kv_book_logits(const struct kv_book *book, float *logits, size_t n)
 {
     if (!book->logits || book->n_logits != n)

@@ -30,6 +30,9 @@
 extern "C" {
 #endif
 
+/* Most tokens that quire_book_append_draft computes ahead. */
+enum { QUIRE_DRAFT_MOST = 15 };
+
 typedef struct quire_engine quire_engine;
 typedef struct quire_book quire_book;
 
@@ -67,7 +70,9 @@ typedef struct quire_engine_options {
      * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so
      * slow that it would take over 2 % of the time. 0: after every chunk of a layer, whatever it costs. */
     double commit_seconds;
-    uint32_t n_threads; /* 0: the processors that this process may use */
+    uint32_t draft_tokens; /* most tokens that decode computes ahead (quire_book_append_draft), for which room is
+                              planned; at most QUIRE_DRAFT_MOST */
+    uint32_t n_threads;    /* 0: the processors that this process may use */
     /* "ref", "base", "avx2", "avx512"; "avx2-i16", "avx512-vnni" (which round the factors of prefill's products to
      * 16-bit fixed point), "avx512-bf16" (to bfloat16), with sums in float32. NULL: QUIRE_ISA, else the best that runs
      * here. */
@@ -150,6 +155,15 @@ QUIRE_API quire_status quire_book_read_to(quire_book *book, size_t end, quire_er
  * change. Errors as quire_book_read, and USAGE when n_new tokens have been appended already. */
 QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err);
 
+/* The same, and with it ahead what may follow: draft[0..n) are tokens that somebody expects to be appended next. They
+ * go through the stack together with `id`, which reads the weights, and a block of keys, once for all of them. Where
+ * the tokens that are then appended are these, their logits are there at once; at the first that is another one, what
+ * was computed ahead is dropped. The draft decides about time alone: logits are the same, bit for bit, with any draft
+ * and with none. Where the last one has not been used up, where a block of 64 tokens ends, and beyond draft_tokens and
+ * n_new, it is left out or cut short. Errors: as quire_book_append; USAGE for a drafted id outside the vocabulary. */
+QUIRE_API quire_status quire_book_append_draft(quire_book *book, int32_t id, const int32_t *draft, size_t n,
+                                               quire_error *err);
+
 /* [vocab_size] logits after the last token, logit_scale applied. Valid until the next call on the book. NULL before the
  * first read. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
@@ -169,6 +183,9 @@ QUIRE_API uint64_t quire_book_n_resumed(const quire_book *book);
  * saves. */
 QUIRE_API uint64_t quire_book_n_blocks_met(const quire_book *book);
 QUIRE_API uint64_t quire_book_n_blocks_skipped(const quire_book *book);
+/* Drafted tokens that were computed ahead since the book was opened, and those of them that were then appended. */
+QUIRE_API uint64_t quire_book_n_drafted(const quire_book *book);
+QUIRE_API uint64_t quire_book_n_accepted(const quire_book *book);
 QUIRE_API uint64_t quire_book_disk_bytes(const quire_book *book); /* written for this book by this run */
 
 #ifdef __cplusplus

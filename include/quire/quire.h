@@ -3,6 +3,7 @@
 #define QUIRE_H
 
 #include "convert.h"
+#include "draft.h"
 #include "dtype.h"
 #include "engine.h"
 #include "error.h"

@@ -118,6 +118,8 @@ static quire_status write_text(struct job *job, quire_error *err)
         take_reading(job);
     }
     job->receipt.n_new = job->writer.n_tokens;
+    job->receipt.n_drafted = quire_book_n_drafted(job->book);
+    job->receipt.n_accepted = quire_book_n_accepted(job->book);
     job->receipt.ending = job->writer.ending;
     if (job->s->o->json && (status == QUIRE_OK || status == QUIRE_ERR_CANCELLED)) {
         quire_status written = write_json(job, err);

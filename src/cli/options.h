@@ -69,6 +69,7 @@ struct options {
     float attn_eps;
     uint32_t chunk_tokens;
     uint32_t span_tokens;
+    uint32_t draft_tokens;
     uint32_t n_threads;
     const char *isa;
 

@@ -85,6 +85,9 @@ void receipt_print(struct session *s, const struct receipt *r)
         progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
                       text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds),
                       endings[r->ending].words);
+    if (r->n_drafted > 0)
+        progress_detail(&s->progress, "%s of the tokens written had been computed ahead, of %s such drafts",
+                        text_count(a, r->n_accepted), text_count(b, r->n_drafted));
     if (r->n_blocks_met > 0)
         progress_detail(&s->progress, "attention left out %.1f %% of the blocks of keys and values",
                         100.0 * (double)r->n_blocks_skipped / (double)(r->n_blocks_met + r->n_blocks_skipped));
@@ -143,6 +146,8 @@ void receipt_add_json(json_t *object, const struct session *s, const struct rece
     if (r->ending != NOTHING_WRITTEN) {
         json_object_set_new(object, "new_tokens", json_integer((json_int_t)r->n_new));
         json_object_set_new(object, "write_seconds", seconds_json(r->write_seconds));
+        json_object_set_new(object, "drafted_tokens", json_integer((json_int_t)r->n_drafted));
+        json_object_set_new(object, "accepted_tokens", json_integer((json_int_t)r->n_accepted));
         json_object_set_new(object, "ended_by", json_string(endings[r->ending].code));
     }
     json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)receipt_peak_bytes()));

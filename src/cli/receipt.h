@@ -24,6 +24,7 @@ struct receipt {
     uint64_t n_reused;                       /* tokens taken from the store */
     uint64_t n_resumed;                      /* what an interrupted reading had done besides, in tokens */
     uint64_t n_new;                          /* tokens written */
+    uint64_t n_drafted, n_accepted;          /* computed ahead, and of these, written */
     uint64_t n_blocks_met, n_blocks_skipped; /* by attention */
     uint64_t disk_bytes;                     /* written to the store or to temporary files */
     double read_seconds;

@@ -53,6 +53,7 @@ static quire_status open_engine(struct session *s)
     options.attn_eps = o->attn_eps;
     options.chunk_tokens = o->chunk_tokens;
     options.span_tokens = o->span_tokens;
+    options.draft_tokens = o->draft_tokens;
     options.n_threads = o->n_threads;
     options.isa = o->isa;
     options.progress = on_progress;

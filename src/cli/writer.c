@@ -91,6 +91,16 @@ static quire_status write_token(struct writer *w, const float *logits, int32_t *
     return status;
 }
 
+/* With what may follow, where that has been seen. */
+static quire_status append(struct writer *w, quire_book *book, int32_t id, quire_error *err)
+{
+    int32_t ids[QUIRE_DRAFT_MOST];
+    if (!w->draft)
+        return quire_book_append(book, id, err);
+    quire_draft_see(w->draft, id);
+    return quire_book_append_draft(book, id, ids, quire_draft_next(w->draft, ids), err);
+}
+
 static quire_status write_tokens(struct writer *w, quire_book *book, quire_error *err)
 {
     for (;;) {
@@ -100,7 +110,7 @@ static quire_status write_tokens(struct writer *w, quire_book *book, quire_error
             return status;
         if (has_bar(w))
             progress_writing(&w->s->progress, w->n_tokens, w->s->o->max_tokens);
-        status = quire_book_append(book, id, err);
+        status = append(w, book, id, err);
         if (status != QUIRE_OK)
             return status;
     }
@@ -179,11 +189,15 @@ quire_status writer_open(struct writer *w, struct session *s, const quire_prompt
     if (status == QUIRE_OK)
         status = quire_sampler_open(&w->sampler, &o->sampler, quire_model_config(s->model)->vocab_size,
                                     quire_tokenizer_n_tokens(s->tokenizer), err);
+    if (status == QUIRE_OK && o->draft_tokens > 0 && o->max_tokens > 0)
+        status = quire_draft_open(&w->draft, n + (size_t)o->max_tokens, o->draft_tokens, err);
     if (status != QUIRE_OK)
         return status;
     ban_tokens(w);
     for (size_t i = 0; i < n; i++)
         quire_sampler_see(w->sampler, ids[i]);
+    for (size_t i = 0; i < n && w->draft; i++)
+        quire_draft_see(w->draft, ids[i]);
     return QUIRE_OK;
 }
 
@@ -192,6 +206,7 @@ void writer_close(struct writer *w)
     quire_stop_close(w->stop);
     quire_decoder_close(w->decoder);
     quire_sampler_close(w->sampler);
+    quire_draft_close(w->draft);
     free(w->text);
     *w = (struct writer){0};
 }

@@ -9,6 +9,7 @@ struct writer {
     struct session *s;
     const quire_prompt *prompt;
     quire_sampler *sampler;
+    quire_draft *draft; /* NULL: nothing is computed ahead */
     quire_decoder *decoder;
     quire_stop *stop;
     bool is_answer; /* white space at its start belongs to the template, not to the answer */

@@ -16,8 +16,8 @@ struct attention_scratch {
 
 /* Queries of tokens [first, first + n) of one layer, whose keys and values up to there are in the book.
  * q: row r of token first + r starts at q + r * q_stride, heads side by side; scaled here by softmax_scale.
- * out: [n][d_model]. releases_heads: each head's blocks are let go once they were used. asks_ahead (one token): whoever
- * starts a head asks for the one that comes after it by as many as there are threads. */
+ * out: [n][d_model]. releases_heads: each head's blocks are let go once they were used. asks_ahead (attention_tokens):
+ * whoever starts a head asks for the one that comes after it by as many as there are threads. */
 struct attention {
     struct kv_book *kv;
     uint32_t layer;
@@ -34,11 +34,12 @@ struct attention {
 size_t attention_scratch_floats(const quire_config *config);
 quire_status attention_chunk(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
-/* The same for one token (n == 1), the last in the book: blocks are used as they are stored. Each head's older part is
- * cut into segments at absolute positions, which any thread may take, and put together in their order. scratch: memory
- * of attention_token_floats, for texts of up to n_tokens. */
+/* The same for the last tokens of the book, at most DECODE_TOKENS, all of one block: blocks are used as they are
+ * stored, each for all tokens that need it before the next one. Each head's older part is cut into segments at absolute
+ * positions, which any thread may take, and put together in their order. scratch: memory of attention_token_floats for
+ * each token, for texts of up to n_tokens. */
 size_t attention_token_floats(const quire_config *config, uint64_t n_tokens);
-quire_status attention_token(struct quire_engine *engine, const struct attention *attention, quire_error *err);
+quire_status attention_tokens(struct quire_engine *engine, const struct attention *attention, quire_error *err);
 
 /* The beginning of that: asks for the blocks of a layer's first heads, one for each thread, for a token at `position`.
  */

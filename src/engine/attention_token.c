@@ -1,7 +1,8 @@
-/* One token's attention. Its head's keys are met in two parts. The near part, from the token back to the segment before
- * its own, goes by itself; what is behind it is cut into segments, which start from the near part's maximum and sum, as
- * far as the certified stop asks for them, and are then put together from the newest to the oldest. Where the cuts are
- * depends on the position alone, so that it does not matter which thread computes what. */
+/* Attention of one token, or of a few in the same block. A head's keys are met in two parts. The near part, from the
+ * token back to the segment before its own, goes by itself; what is behind it is cut into segments, which start from
+ * the near part's maximum and sum, as far as the certified stop asks for them, and are then put together from the
+ * newest to the oldest. Where the cuts are depends on the position alone, and each token stops by itself: neither the
+ * thread that computes something nor the tokens beside it matter. */
 #include <math.h>
 #include <string.h>
 
@@ -22,11 +23,11 @@ struct job {
     struct quire_engine *engine;
     const struct attention *attention;
     size_t n_parts;   /* of a head: the near one, and the far segments, newest first */
-    float *q;         /* [n_heads][row] scaled */
-    float *norm;      /* [n_heads] of the queries */
-    float *acc;       /* [n_heads][n_parts][row] */
-    float *max, *sum; /* [n_heads][n_parts]; sum 0: nothing was met */
-    float *is_live;   /* [n_heads] nonzero: the far segments may matter */
+    float *q;         /* [tokens][n_heads][row] scaled */
+    float *norm;      /* [tokens][n_heads] of the queries */
+    float *acc;       /* [tokens][n_heads][n_parts][row] */
+    float *max, *sum; /* [tokens][n_heads][n_parts]; sum 0: nothing was met */
+    float *is_live;   /* [tokens][n_heads] nonzero: the far segments may matter */
 };
 
 static size_t head_floats(const quire_config *config, size_t n_parts)
@@ -43,63 +44,109 @@ size_t attention_token_floats(const quire_config *config, uint64_t n_tokens)
 static struct job cut_scratch(struct quire_engine *engine, const struct attention *a)
 {
     const quire_config *config = &engine->model->config;
-    size_t n_heads = config->n_heads, row = attention_row_floats(config);
+    size_t n_queries = a->n * config->n_heads, row = attention_row_floats(config);
     struct job job = {.engine = engine, .attention = a, .n_parts = 1 + n_far_segments(a->first)};
     job.q = a->scratch->memory;
-    job.acc = job.q + n_heads * row;
-    job.max = job.acc + n_heads * job.n_parts * row;
-    job.sum = job.max + n_heads * job.n_parts;
-    job.norm = job.sum + n_heads * job.n_parts;
-    job.is_live = job.norm + n_heads;
+    job.acc = job.q + n_queries * row;
+    job.max = job.acc + n_queries * job.n_parts * row;
+    job.sum = job.max + n_queries * job.n_parts;
+    job.norm = job.sum + n_queries * job.n_parts;
+    job.is_live = job.norm + n_queries;
     return job;
 }
 
-/* Meets blocks end - 1 down to first of a head in one of its parts. max and sum: what newer parts have. Whether what is
- * older than `first` may matter. */
-static bool meet_blocks(const struct job *job, uint32_t head, size_t part, size_t first, size_t end, float max,
-                        float sum)
+/* A token's query of one head. */
+static size_t query_index(const struct job *job, size_t token, size_t head)
+{
+    return token * job->engine->model->config.n_heads + head;
+}
+
+/* One part of a head, for one token. */
+struct meeting {
+    struct attention_tile tile;
+    float query_norm;
+    float max, sum; /* of newer parts; sum 0: there are none */
+    bool is_live;
+};
+
+static struct meeting start_meeting(const struct job *job, size_t token, size_t head, size_t part)
+{
+    const quire_config *config = &job->engine->model->config;
+    size_t row = attention_row_floats(config), query = query_index(job, token, head), slot = query * job->n_parts;
+    struct meeting meeting = {
+        .tile = {.n_queries = 1,
+                 .head_dim = config->head_dim,
+                 .row = (uint32_t)row,
+                 .slope = job->engine->slopes[head],
+                 .first_query = (int64_t)(job->attention->first + token),
+                 .q = job->q + query * row,
+                 .acc = job->acc + (slot + part) * row,
+                 .max = &job->max[slot + part],
+                 .sum = &job->sum[slot + part],
+                 .live = 1},
+        .query_norm = job->norm[query],
+        .max = part > 0 ? job->max[slot] : -INFINITY,
+        .sum = part > 0 ? job->sum[slot] : 0,
+        .is_live = part == 0 || job->is_live[query] != 0,
+    };
+    memset(meeting.tile.acc, 0, row * sizeof *meeting.tile.acc);
+    *meeting.tile.max = -INFINITY;
+    *meeting.tile.sum = 0;
+    return meeting;
+}
+
+/* Whether blocks before `block` may matter to it. */
+static bool needs_more(const struct meeting *meeting, const struct attention_stop *stop, float key_norm, size_t block)
+{
+    /* The part by itself, or what is before it, whichever has the larger maximum: a bound from either holds. */
+    const struct attention_tile *tile = &meeting->tile;
+    bool is_before = meeting->max > *tile->max;
+    return !attention_may_stop(stop, meeting->query_norm, key_norm, tile->first_query,
+                               (int64_t)(block * KV_BLOCK_TOKENS) - 1, is_before ? meeting->max : *tile->max,
+                               is_before ? meeting->sum : *tile->sum);
+}
+
+/* Meets blocks end - 1 down to first of a head in one of its parts. In part 0 notes whether what is older may matter.
+ */
+static void meet_blocks(const struct job *job, uint32_t head, size_t part, size_t first, size_t end)
 {
     const struct attention *a = job->attention;
     struct quire_engine *engine = job->engine;
     const quire_config *config = &engine->model->config;
-    size_t row = attention_row_floats(config), slot = head * job->n_parts + part;
     uint32_t kv_head = attention_kv_head(config, head);
     struct attention_stop stop = attention_stop_make(engine->slopes[head], engine->opts.attn_eps, config->head_dim);
-    struct attention_tile tile = {
-        .n_queries = 1,
-        .head_dim = config->head_dim,
-        .row = (uint32_t)row,
-        .slope = engine->slopes[head],
-        .first_query = (int64_t)a->first,
-        .q = job->q + head * row,
-        .acc = job->acc + slot * row,
-        .max = &job->max[slot],
-        .sum = &job->sum[slot],
-        .live = 1,
-    };
-    memset(tile.acc, 0, row * sizeof *tile.acc);
-    *tile.max = -INFINITY;
-    *tile.sum = 0;
+    struct meeting meetings[DECODE_TOKENS];
     uint64_t n_met = 0;
-    bool is_live = true;
+    for (size_t t = 0; t < a->n; t++)
+        meetings[t] = start_meeting(job, t, head, part);
     for (size_t block = end;; block--) {
-        /* The part by itself, or what is before it, whichever has the larger maximum: a bound from either holds. */
-        bool is_before = max > *tile.max;
-        if (block > 0 && block <= a->first / KV_BLOCK_TOKENS)
-            is_live = !attention_may_stop(&stop, job->norm[head], kv_book_key_norm(a->kv, a->layer, kv_head, block - 1),
-                                          tile.first_query, (int64_t)(block * KV_BLOCK_TOKENS) - 1,
-                                          is_before ? max : *tile.max, is_before ? sum : *tile.sum);
+        bool is_live = false;
+        float key_norm = block > 0 && block <= a->first / KV_BLOCK_TOKENS
+                             ? kv_book_key_norm(a->kv, a->layer, kv_head, block - 1)
+                             : INFINITY;
+        for (size_t t = 0; t < a->n; t++) {
+            struct meeting *m = &meetings[t];
+            m->is_live = m->is_live && (key_norm == INFINITY || needs_more(m, &stop, key_norm, block));
+            is_live = is_live || m->is_live;
+        }
         if (!is_live || block == first)
             break;
         struct kv_block keys = kv_book_block(a->kv, a->layer, kv_head, block - 1);
-        engine->kernels->attend_one(&tile, engine->opts.kv_type, keys.k, keys.v, keys.n_tokens,
-                                    (int64_t)((block - 1) * KV_BLOCK_TOKENS));
-        n_met++;
+        int64_t first_key = (int64_t)((block - 1) * KV_BLOCK_TOKENS);
+        for (size_t t = 0; t < a->n; t++) {
+            int64_t n_seen = meetings[t].tile.first_query - first_key + 1;
+            uint32_t n_keys = n_seen < keys.n_tokens ? (uint32_t)n_seen : keys.n_tokens;
+            if (!meetings[t].is_live)
+                continue;
+            engine->kernels->attend_one(&meetings[t].tile, engine->opts.kv_type, keys.k, keys.v, n_keys, first_key);
+            n_met++;
+        }
     }
-    engine_count_blocks(engine, n_met, end - first);
+    for (size_t t = 0; t < a->n && part == 0; t++)
+        job->is_live[query_index(job, t, head)] = meetings[t].is_live;
+    engine_count_blocks(engine, n_met, a->n * (end - first));
     if (a->releases_heads)
         kv_book_release(a->kv, a->layer, kv_head, first, end - first);
-    return is_live;
 }
 
 static size_t near_first_block(size_t position)
@@ -123,16 +170,17 @@ static void meet_near(void *context, size_t item, uint32_t worker)
     struct job *job = context;
     const struct attention *a = job->attention;
     const quire_config *config = &job->engine->model->config;
-    size_t row = attention_row_floats(config);
-    const float *q = a->q + item * config->head_dim;
-    float *scaled = job->q + item * row;
-    size_t first = near_first_block(a->first), end = a->first / KV_BLOCK_TOKENS + 1;
+    size_t row = attention_row_floats(config), first = near_first_block(a->first), end = a->first / KV_BLOCK_TOKENS + 1;
     ask_ahead(job, item, first, end);
-    memset(scaled, 0, row * sizeof *scaled);
-    for (uint32_t c = 0; c < config->head_dim; c++)
-        scaled[c] = q[c] * config->softmax_scale;
-    job->norm[item] = attention_query_norm(scaled, config->head_dim);
-    job->is_live[item] = meet_blocks(job, (uint32_t)item, 0, first, end, -INFINITY, 0);
+    for (size_t t = 0; t < a->n; t++) {
+        const float *q = a->q + t * a->q_stride + item * config->head_dim;
+        float *scaled = job->q + query_index(job, t, item) * row;
+        memset(scaled, 0, row * sizeof *scaled);
+        for (uint32_t c = 0; c < config->head_dim; c++)
+            scaled[c] = q[c] * config->softmax_scale;
+        job->norm[query_index(job, t, item)] = attention_query_norm(scaled, config->head_dim);
+    }
+    meet_blocks(job, (uint32_t)item, 0, first, end);
 }
 
 /* Item: newer segments of all heads before older ones. */
@@ -140,24 +188,24 @@ static void meet_segment(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct job *job = context;
+    const struct attention *a = job->attention;
     size_t n_heads = job->engine->model->config.n_heads, head = item % n_heads, part = 1 + item / n_heads;
-    size_t near = head * job->n_parts, first = (job->n_parts - 1 - part) * SEGMENT_BLOCKS;
-    if (job->is_live[head] != 0) {
+    size_t first = (job->n_parts - 1 - part) * SEGMENT_BLOCKS;
+    bool is_live = false;
+    for (size_t t = 0; t < a->n; t++)
+        is_live = is_live || job->is_live[query_index(job, t, head)] != 0;
+    if (is_live)
         ask_ahead(job, head, first, first + SEGMENT_BLOCKS);
-        meet_blocks(job, (uint32_t)head, part, first, first + SEGMENT_BLOCKS, job->max[near], job->sum[near]);
-        return;
-    }
-    job->sum[near + part] = 0;
-    engine_count_blocks(job->engine, 0, SEGMENT_BLOCKS);
+    meet_blocks(job, (uint32_t)head, part, first, first + SEGMENT_BLOCKS);
 }
 
-/* Puts a head's parts together. */
-static void finish_head(const struct job *job, uint32_t head)
+/* Puts the parts of a token's head together. */
+static void finish_head(const struct job *job, size_t token, uint32_t head)
 {
     const struct attention *a = job->attention;
     const quire_config *config = &job->engine->model->config;
-    size_t row = attention_row_floats(config), first = head * job->n_parts;
-    float *acc = job->acc + first * row, *out = a->out + (size_t)head * config->head_dim;
+    size_t row = attention_row_floats(config), first = query_index(job, token, head) * job->n_parts;
+    float *acc = job->acc + first * row, *out = a->out + token * config->d_model + (size_t)head * config->head_dim;
     float max = job->max[first], sum = job->sum[first];
     for (size_t part = first + 1; part < first + job->n_parts; part++) {
         if (job->sum[part] == 0)
@@ -174,7 +222,7 @@ static void finish_head(const struct job *job, uint32_t head)
         out[c] = acc[c] * inverse;
 }
 
-quire_status attention_token(struct quire_engine *engine, const struct attention *attention, quire_error *err)
+quire_status attention_tokens(struct quire_engine *engine, const struct attention *attention, quire_error *err)
 {
     const quire_config *config = &engine->model->config;
     quire_status status = attention_check_blocks(engine, attention, err);
@@ -184,8 +232,9 @@ quire_status attention_token(struct quire_engine *engine, const struct attention
     threads_run(engine->threads, config->n_heads, meet_near, &job);
     if (job.n_parts > 1)
         threads_run(engine->threads, config->n_heads * (job.n_parts - 1), meet_segment, &job);
-    for (uint32_t head = 0; head < config->n_heads; head++)
-        finish_head(&job, head);
+    for (size_t token = 0; token < attention->n; token++)
+        for (uint32_t head = 0; head < config->n_heads; head++)
+            finish_head(&job, token, head);
     return QUIRE_OK;
 }
 

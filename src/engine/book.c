@@ -175,7 +175,7 @@ quire_status quire_book_begin(quire_book *book, const int32_t *ids, size_t n, si
     if (status != QUIRE_OK)
         return status;
     if (!book->logits)
-        book->logits = mem_calloc(config->vocab_size, sizeof *book->logits, "logits", err);
+        book->logits = mem_calloc(engine->n_at_once, config->vocab_size * sizeof *book->logits, "logits", err);
     if (book->logits)
         book->ids = mem_calloc(n, sizeof *book->ids, "token ids", err);
     if (!book->ids)
@@ -211,6 +211,7 @@ quire_status quire_book_read_to(quire_book *book, size_t end, quire_error *err)
     book->branch = NULL;
     book->decode = NULL;
     book->has_logits = false;
+    book->logits_row = book->n_ahead = 0;
     book->n_read = end;
     status = book->kv ? prefill_read(book, err) : read_text(book, err);
     if (status == QUIRE_OK) {
@@ -226,7 +227,8 @@ quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, siz
     return status == QUIRE_OK ? quire_book_read_to(book, n, err) : status;
 }
 
-static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
+/* ids[0..n) behind the book's tokens, the first of them for good. */
+static quire_status decode_once(quire_book *book, const int32_t *ids, size_t n, quire_error *err)
 {
     quire_engine *engine = book->engine;
     quire_status status = QUIRE_OK;
@@ -235,17 +237,17 @@ static quire_status decode_once(quire_book *book, int32_t id, quire_error *err)
     if (status == QUIRE_OK && !book->branch)
         status = kv_book_branch(&book->branch, book->kv, book->n_new, err);
     if (status == QUIRE_OK)
-        status =
-            decode_token(engine, book->decode, book->branch, &book->plan.decode, id, book->n_tokens, book->logits, err);
+        status = decode_tokens(engine, book->decode, book->branch, &book->plan.decode, ids, n, book->n_tokens,
+                               book->logits, err);
     return status;
 }
 
 /* The first token meets every block of a text that was reused whole: where one is damaged the text is read again. */
-static quire_status decode_first(quire_book *book, int32_t id, quire_error *err)
+static quire_status decode_first(quire_book *book, const int32_t *ids, size_t n, quire_error *err)
 {
     for (;;) {
         quire_error why = {0};
-        quire_status status = decode_once(book, id, &why);
+        quire_status status = decode_once(book, ids, n, &why);
         if (status == QUIRE_OK)
             return QUIRE_OK;
         if (status != QUIRE_ERR_FORMAT || !book->branch || !kv_book_condemn(book->branch))
@@ -257,17 +259,68 @@ static quire_status decode_first(quire_book *book, int32_t id, quire_error *err)
     }
 }
 
-quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
+/* What was computed ahead did not become the text. */
+static quire_status drop_ahead(quire_book *book, quire_error *err)
+{
+    book->n_ahead = 0;
+    return kv_book_take_back(book->branch, book->n_tokens, err);
+}
+
+/* Decodes id, and ahead as much of the draft as there is room for. */
+static quire_status decode_ahead(quire_book *book, int32_t id, const int32_t *draft, size_t n, quire_error *err)
+{
+    int32_t ids[DECODE_TOKENS] = {id};
+    size_t n_new_left = book->n_read + book->n_new - book->n_tokens - 1;
+    n = size_min(size_min(n, book->engine->n_at_once - 1), size_min(n_new_left, decode_room(book->n_tokens) - 1));
+    if (n > 0)
+        memcpy(ids + 1, draft, n * sizeof *draft);
+    quire_error why = {0};
+    bool is_first = book->n_tokens == book->n_read;
+    quire_status status = is_first ? decode_first(book, ids, 1 + n, &why) : decode_once(book, ids, 1 + n, &why);
+    if (status == QUIRE_ERR_NUMERIC && n > 0) { /* it may be a token that nobody will append */
+        quire_error_clear(&why);
+        n = 0;
+        status = drop_ahead(book, &why);
+        if (status == QUIRE_OK)
+            status = decode_once(book, ids, 1, &why);
+    }
+    if (status != QUIRE_OK)
+        return quire_fail(err, status, "%s", why.message);
+    memcpy(book->ahead, ids + 1, n * sizeof *ids);
+    book->n_ahead = n;
+    book->n_drafted += n;
+    book->logits_row = 0;
+    return QUIRE_OK;
+}
+
+/* The token that was expected next: its logits are there. */
+static void take_ahead(quire_book *book)
+{
+    book->n_ahead--;
+    book->n_accepted++;
+    book->logits_row++;
+    memmove(book->ahead, book->ahead + 1, book->n_ahead * sizeof *book->ahead);
+}
+
+quire_status quire_book_append_draft(quire_book *book, int32_t id, const int32_t *draft, size_t n, quire_error *err)
 {
     quire_engine *engine = book->engine;
     quire_status status = check_ids(engine, &id, 1, err);
+    if (status == QUIRE_OK)
+        status = check_ids(engine, draft, n, err);
     if (status != QUIRE_OK)
         return status;
     if (!book->has_logits)
         return quire_fail(err, QUIRE_ERR_USAGE, "nothing can be appended: the book was not read to its end");
     if (book->n_tokens == book->n_read + book->n_new)
         return quire_fail(err, QUIRE_ERR_USAGE, "room was planned for %zu new tokens, and all are there", book->n_new);
-    status = book->n_tokens == book->n_read ? decode_first(book, id, err) : decode_once(book, id, err);
+    if (book->n_ahead > 0 && book->ahead[0] == id) {
+        take_ahead(book);
+    } else {
+        status = book->n_ahead > 0 ? drop_ahead(book, err) : QUIRE_OK;
+        if (status == QUIRE_OK)
+            status = decode_ahead(book, id, draft, n, err);
+    }
     if (status != QUIRE_OK) {
         book->has_logits = false; /* some layers have the token and others not: the book ends here */
         return take_request(engine, status);
@@ -287,9 +340,14 @@ quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
     return QUIRE_OK;
 }
 
+quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err)
+{
+    return quire_book_append_draft(book, id, NULL, 0, err);
+}
+
 const float *quire_book_logits(const quire_book *book)
 {
-    return book->has_logits ? book->logits : NULL;
+    return book->has_logits ? book->logits + book->logits_row * book->engine->model->config.vocab_size : NULL;
 }
 
 const char *quire_book_notice(const quire_book *book, size_t index)
@@ -320,6 +378,16 @@ uint64_t quire_book_n_blocks_skipped(const quire_book *book)
 uint64_t quire_book_n_resumed(const quire_book *book)
 {
     return book->n_resumed;
+}
+
+uint64_t quire_book_n_drafted(const quire_book *book)
+{
+    return book->n_drafted;
+}
+
+uint64_t quire_book_n_accepted(const quire_book *book)
+{
+    return book->n_accepted;
 }
 
 uint64_t quire_book_disk_bytes(const quire_book *book)

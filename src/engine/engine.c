@@ -37,6 +37,9 @@ static quire_status check_options(const quire_engine_options *opts, quire_error 
         return quire_fail(err, QUIRE_ERR_USAGE, "a commit every %g seconds: expected 0 or more", opts->commit_seconds);
     if (!(opts->attn_eps >= 0 && opts->attn_eps <= 1))
         return quire_fail(err, QUIRE_ERR_USAGE, "an attention error of %g: expected 0 to 1", (double)opts->attn_eps);
+    if (opts->draft_tokens > QUIRE_DRAFT_MOST)
+        return quire_fail(err, QUIRE_ERR_USAGE, "%u drafted tokens are too many: at most %d", opts->draft_tokens,
+                          QUIRE_DRAFT_MOST);
     if (opts->n_threads > 1024)
         return quire_fail(err, QUIRE_ERR_USAGE, "%u threads are too many: at most 1024", opts->n_threads);
     return QUIRE_OK;
@@ -83,8 +86,9 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
 
     const quire_config *config = &model->config;
     engine->slopes = mem_calloc(config->n_heads, sizeof *engine->slopes, "ALiBi slopes", err);
-    engine->fixed =
-        mem_aligned(linear_fixed_bytes(size_max(config->d_model, config->d_ff)), 1, "one token's activations", err);
+    engine->n_at_once = 1 + (size_t)opts->draft_tokens;
+    engine->fixed = mem_aligned(engine->n_at_once, fixed_bytes(size_max(config->d_model, config->d_ff)),
+                                "activations in fixed point", err);
     if (!engine->slopes || !engine->fixed) {
         status = QUIRE_ERR_NO_MEMORY;
         goto fail;

@@ -18,7 +18,8 @@ struct quire_engine {
     struct threads *threads;
     struct kv_store *store;
     quire_engine_options opts; /* its strings are this engine's copies */
-    void *fixed;               /* one token's activations in fixed point: linear_vector */
+    void *fixed;               /* [n_at_once] a token's activations in fixed point: linear_few */
+    size_t n_at_once;          /* tokens that decode takes together at most: 1 and what is drafted */
     float *slopes;             /* ALiBi, [n_heads]; zeros without */
     atomic_bool is_cancelled;
     atomic_ullong n_blocks_met, n_blocks_due; /* of the open book: see quire_book_n_blocks_met */
@@ -26,7 +27,9 @@ struct quire_engine {
     double products_per_second; /* operations, measured: estimate.c; 0: not yet */
 };
 
-struct decode; /* buffers of one token's way through the stack: decode.h */
+enum { DECODE_TOKENS = 1 + QUIRE_DRAFT_MOST }; /* most tokens that decode takes through the stack together */
+
+struct decode; /* buffers of a few tokens' way through the stack: decode.h */
 
 struct quire_book {
     struct quire_engine *engine;
@@ -41,8 +44,12 @@ struct quire_book {
     size_t n_reused;
     uint64_t n_resumed;
     uint64_t n_written_before; /* bytes, by handles that were closed over damage */
-    float *logits;             /* [vocab_size], after the last token */
+    float *logits;             /* [n_at_once][vocab_size]: after tokens that were decoded together */
+    size_t logits_row;         /* the last token's of them */
     bool has_logits;
+    int32_t ahead[QUIRE_DRAFT_MOST]; /* what was decoded behind the last token, and may turn out to be the text */
+    size_t n_ahead;
+    uint64_t n_drafted, n_accepted;
     struct decode *decode;
     struct notices notices;
 };

@@ -34,13 +34,13 @@ void head_embed(const struct quire_engine *engine, float *x, const int32_t *ids,
         }
 }
 
-void head_logits(struct quire_engine *engine, float *logits, const float *x, float *normed)
+void head_logits(struct quire_engine *engine, float *logits, const float *x, float *normed, size_t n)
 {
     const struct quire_model *model = engine->model;
-    layer_norm_rows(engine, normed, x, 1, model->norm_f_weight, model->norm_f_bias);
-    linear_vector(engine, logits, &model->lm_head, normed, &(struct gemm_edge){0});
+    layer_norm_rows(engine, normed, x, n, model->norm_f_weight, model->norm_f_bias);
+    linear_few(engine, &(struct linear_few){.y = logits, .matrix = &model->lm_head, .x = normed, .n = n});
     if (model->config.logit_scale != 1.0f)
-        for (size_t i = 0; i < model->config.vocab_size; i++)
+        for (size_t i = 0; i < n * model->config.vocab_size; i++)
             logits[i] *= model->config.logit_scale;
 }
 

@@ -7,8 +7,8 @@
 /* x[n][d_model] = embeddings of ids[0..n), plus learned positions first, first + 1, ... where the model has them. */
 void head_embed(const struct quire_engine *engine, float *x, const int32_t *ids, size_t first, size_t n);
 
-/* logits[vocab_size] of one row of the residual stream. normed: [d_model] scratch. */
-void head_logits(struct quire_engine *engine, float *logits, const float *x, float *normed);
+/* logits[n][vocab_size] of n <= DECODE_TOKENS rows of the residual stream. normed: [n][d_model] scratch. */
+void head_logits(struct quire_engine *engine, float *logits, const float *x, float *normed, size_t n);
 
 /* Buffers of head_logprobs. */
 struct head_buffers {

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-enum { VECTOR_ROWS = 64 };
+enum { FEW_ROWS = 64 };
 
 static size_t n_pieces(size_t n, size_t piece)
 {
@@ -108,59 +108,50 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
                 product_block, &job);
 }
 
-/* --- one token ------------------------------------------------------------------------------------------------- */
+/* --- a few tokens ------------------------------------------------------------------------------------------------ */
 
-size_t linear_fixed_bytes(size_t cols)
-{
-    size_t n = size_round_up(cols, FIXED_BLOCK);
-    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + 2 * (n / FIXED_BLOCK) * sizeof(float);
-}
-
-/* The parts of such a buffer. */
-static struct fixed cut_fixed(void *memory, size_t cols)
-{
-    struct fixed fixed = {.offsets = memory};
-    fixed.scales = (float *)(void *)(fixed.offsets + cols / 4);
-    fixed.totals = fixed.scales + cols / FIXED_BLOCK;
-    fixed.numbers = (int16_t *)(void *)(fixed.totals + cols / FIXED_BLOCK);
-    return fixed;
-}
-
-struct vector_job {
+struct few_job {
     const struct kernels *kernels;
-    const struct matrix *matrix;
-    const struct gemm_edge *edge;
-    const float *x;
-    const struct fixed *fixed; /* x once more; NULL: it is used as it is */
-    float *y;
+    const struct linear_few *linear;
+    struct fixed fixed[DECODE_TOKENS]; /* x once more, where the type is multiplied so */
 };
 
-static void vector_rows(void *context, size_t item, uint32_t worker)
+static void round_vector(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    const struct vector_job *job = context;
-    const struct matrix *matrix = job->matrix;
-    size_t first = item * VECTOR_ROWS, n = size_min(VECTOR_ROWS, matrix->rows - first);
-    const unsigned char *weights = (const unsigned char *)matrix->data + first * matrix->row_bytes;
-    float values[VECTOR_ROWS], *y = job->y + first;
-    if (job->fixed)
-        job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->fixed, matrix->cols);
-    else
-        for (size_t r = 0; r < n; r++)
-            values[r] = job->kernels->dot(matrix->type, weights + r * matrix->row_bytes, job->x, matrix->cols);
-    for (size_t r = 0; r < n; r++)
-        y[r] = gemm_edge_apply(job->edge, y[r], values[r], first + r);
+    const struct few_job *job = context;
+    size_t n = job->linear->matrix->cols;
+    job->kernels->to_fixed(&job->fixed[item], job->linear->x + item * n, n);
 }
 
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *x,
-                   const struct gemm_edge *edge)
+static void few_rows(void *context, size_t item, uint32_t worker)
 {
-    const struct kernels *kernels = engine->kernels;
-    struct vector_job job = {.kernels = kernels, .matrix = matrix, .edge = edge, .x = x, .y = y};
-    struct fixed fixed = cut_fixed(engine->fixed, matrix->cols);
-    if (kernels->dot_fixed[matrix->type]) {
-        kernels->to_fixed(&fixed, x, matrix->cols);
-        job.fixed = &fixed;
+    (void)worker;
+    const struct few_job *job = context;
+    const struct linear_few *l = job->linear;
+    const struct matrix *matrix = l->matrix;
+    size_t first = item * FEW_ROWS, n_rows = size_min(FEW_ROWS, matrix->rows - first);
+    const unsigned char *weights = (const unsigned char *)matrix->data + first * matrix->row_bytes;
+    float values[DECODE_TOKENS * FEW_ROWS];
+    kernels_dot_rows(job->kernels, matrix->type, values, FEW_ROWS, weights, matrix->row_bytes, n_rows, l->x, job->fixed,
+                     l->n, matrix->cols);
+    for (size_t v = 0; v < l->n; v++) {
+        float *y = l->y + v * matrix->rows + first;
+        for (size_t r = 0; r < n_rows; r++)
+            y[r] = gemm_edge_apply(&l->edge, y[r], values[v * FEW_ROWS + r], first + r);
+        if (l->gelu)
+            job->kernels->gelu(y, n_rows);
     }
-    threads_run(engine->threads, n_pieces(matrix->rows, VECTOR_ROWS), vector_rows, &job);
+}
+
+void linear_few(struct quire_engine *engine, const struct linear_few *linear)
+{
+    const struct matrix *matrix = linear->matrix;
+    struct few_job job = {.kernels = engine->kernels, .linear = linear};
+    if (engine->kernels->dot_fixed[matrix->type]) {
+        for (size_t v = 0; v < linear->n; v++)
+            job.fixed[v] = fixed_cut((unsigned char *)engine->fixed + v * fixed_bytes(matrix->cols), matrix->cols);
+        threads_run(engine->threads, linear->n, round_vector, &job);
+    }
+    threads_run(engine->threads, n_pieces(matrix->rows, FEW_ROWS), few_rows, &job);
 }

@@ -35,10 +35,17 @@ struct linear {
 };
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear);
 
-/* y[rows] = matrix . x[cols], through the edge: one token; weights are used as they are stored, and x in fixed point
- * where the kernels have products for it, in engine->fixed: linear_fixed_bytes of the longest x. */
-void linear_vector(struct quire_engine *engine, float *y, const struct matrix *matrix, const float *x,
-                   const struct gemm_edge *edge);
-size_t linear_fixed_bytes(size_t cols);
+/* y[n][rows] = x[n][cols] . matrix^T, through the edge, for n <= DECODE_TOKENS tokens: weights are used as they are
+ * stored, and read once for all of them; x in fixed point where the kernels have products for it, in engine->fixed. A
+ * token's numbers do not depend on which others are computed with it. */
+struct linear_few {
+    float *y;
+    const struct matrix *matrix;
+    const float *x;
+    size_t n;
+    struct gemm_edge edge; /* bias: [rows] */
+    bool gelu;             /* y = gelu(y) */
+};
+void linear_few(struct quire_engine *engine, const struct linear_few *linear);
 
 #endif

@@ -10,7 +10,7 @@
 /* Everything that the plan is made from, in bytes. */
 struct needs {
     uint64_t fixed;    /* whatever happens: base, token ids, logits, unfinished KV blocks */
-    uint64_t decode;   /* buffers of one token */
+    uint64_t decode;   /* buffers of the tokens that go together */
     uint64_t packed;   /* one phase's weights, and the threads' scratch */
     uint64_t logprobs; /* rows of logits */
     uint64_t per_chunk_token, per_span_token;
@@ -53,7 +53,11 @@ static struct needs measure(const struct quire_model *model, const struct kernel
         size_round_up(n_all / KV_BLOCK_TOKENS * sizeof(float) + 1, 4096) * config->n_layers * config->kv_n_heads;
     n.fixed = PLAN_BASE_BYTES + norms + (uint64_t)n_threads * PLAN_THREAD_BYTES + 2 * n_all * sizeof(int32_t) +
               2 * f * config->vocab_size + open_blocks;
-    n.decode = f * decode_floats(config, n_all);
+    uint64_t n_at_once = 1 + opts->draft_tokens;
+    n.decode = n_at_once * (f * decode_floats(config, n_all) + fixed_bytes(size_max(config->d_model, config->d_ff))) +
+               opts->draft_tokens * f * config->vocab_size;
+    if (opts->draft_tokens > 0)
+        n.fixed += n_all * PLAN_DRAFT_TOKEN_BYTES;
     n.packed = layer_packed_bytes(model, gemm) +
                f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
                layer_strips_bytes(config, gemm, 1);

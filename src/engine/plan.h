@@ -12,6 +12,7 @@ enum {
      * packing buffers in each thread. Part of every plan, so that the peak stays under the budget itself. */
     PLAN_BASE_BYTES = 32 << 20,
     PLAN_THREAD_BYTES = 8 << 20,
+    PLAN_DRAFT_TOKEN_BYTES = 16, /* what a drafter has for each token of the text: quire/draft.h */
     PLAN_DEFAULT_CHUNK = 512,
     PLAN_SMALLEST_CHUNK = 64,
     PLAN_LOGIT_ROWS = 128 /* rows of logits at once when log-probabilities are wanted */

@@ -240,7 +240,7 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
         report_logprobs(p);
     if (is_last) {
         const float *x = p->x + (p->at.span_end - 1 - p->at.span_first) * config->d_model;
-        head_logits(engine, book->logits, x, p->buffers.normed);
+        head_logits(engine, book->logits, x, p->buffers.normed, 1);
         if (!book->plan.prefill.keeps_head)
             residency_release_matrix(&engine->model->lm_head);
     }

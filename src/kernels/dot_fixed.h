@@ -3,8 +3,10 @@
  *
  * A block of 32 products is summed in 32-bit integers, exactly: at most 4 products of 127 * 32767 meet in a lane, which
  * float32 still holds without rounding. So no weight is turned into a float. */
-enum { FIXED_ROWS = 4 };    /* rows that go together */
-enum { FIXED_PART = 4096 }; /* numbers of the vector that are used for all rows before the next: they stay in L1 */
+enum {
+    FEW_ROWS = 4,   /* rows that go together, */
+    FEW_VECTORS = 4 /* and vectors: as many as the registers hold */
+};
 
 /* sums + a . b, in pairs of 16-bit numbers. */
 INLINE __m256i add_products(__m256i sums, __m256i a, __m256i b)
@@ -20,6 +22,10 @@ INLINE __m256i load_256(const void *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
 }
+
+#if KERNELS_WIDTH == 16
+#include "dot_quads.h"
+#endif
 
 INLINE float sum_of_8(__m256 v)
 {
@@ -53,10 +59,15 @@ static void to_fixed(const struct fixed *fixed, const float *x, size_t n)
         const __m256i minus = _mm256_set1_epi16(-8);
         __m256i low = load_256(fixed->numbers + i), high = load_256(fixed->numbers + i + 16);
         __m256i offsets = add_products(add_products(_mm256_setzero_si256(), minus, low), minus, high);
-        _mm256_storeu_si256((__m256i *)(void *)(fixed->offsets + i / 4), offsets);
         fixed->totals[i / FIXED_BLOCK] =
             sum_of_8(_mm256_cvtepi32_ps(offsets)) * -0.125f * fixed->scales[i / FIXED_BLOCK];
+#if KERNELS_WIDTH < 16
+        _mm256_storeu_si256((__m256i *)(void *)(fixed->offsets + i / 4), offsets);
+#endif
     }
+#if KERNELS_WIDTH == 16
+    fill_quads(fixed, n);
+#endif
 }
 
 /* A half, in all lanes. */
@@ -199,42 +210,62 @@ INLINE __m256 add_q4_0(__m256 sum, const unsigned char *block, const struct fixe
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(all_f16(block), numbers.scale), sum);
 }
 
-/* Numbers [i, end) of n_rows rows, which share the loads of the vector. While they are multiplied, as many rows behind
- * them are asked for, one after the other: a memory that is read straight on is the fastest. */
+/* A few rows and vectors, whose counts are known where it is compiled. */
+typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                     const struct fixed *x, size_t n_vectors, size_t n);
+
+INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
+                     const struct fixed *x, size_t n_vectors, size_t n)
+{
+    size_t r = 0, step = W < 16 && n_vectors > 1 ? FEW_ROWS / 2 : FEW_ROWS; /* half as many registers */
+    for (; r + step <= n_rows; r += step)
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, step, x, n_vectors, n);
+    for (; r < n_rows; r++)
+        few(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, n);
+}
+
+INLINE void dot_vectors(dot_few *few, float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                        const struct fixed *x, size_t n_vectors, size_t n)
+{
+    for (; n_vectors > FEW_VECTORS; n_vectors -= FEW_VECTORS, x += FEW_VECTORS, y += FEW_VECTORS * y_stride)
+        dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
+    switch (n_vectors) {
+    case 1: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 1, n); break;
+    case 2: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 2, n); break;
+    case 3: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 3, n); break;
+    default: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
+    }
+}
+
+/* Q4_0 is multiplied in quads where registers have 512 bits. */
+#if KERNELS_WIDTH == 16
+#define FEW_OF(type, few) ((type) == QUIRE_DTYPE_Q4_0 ? dot_quads : (few))
+#else
+#define FEW_OF(type, few) (few)
+#endif
+
 #define DEFINE_DOT_FIXED(TYPE, name, elements, block_bytes, ...)                                                       \
-    INLINE void part_##name(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
-                            const struct fixed *x, size_t i, size_t end)                                               \
+    INLINE void few_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,         \
+                           const struct fixed *x, size_t n_vectors, size_t n)                                          \
     {                                                                                                                  \
-        __m256 sums[FIXED_ROWS];                                                                                       \
-        const unsigned char *next = block + n_rows * row_bytes;                                                        \
-        size_t n_bytes = (end - i) / (elements) * (block_bytes), ahead = 0;                                            \
+        __m256 sums[FEW_ROWS][FEW_VECTORS];                                                                            \
+        struct ahead ahead = {w + n_rows * row_bytes, 0, n / (elements) * (block_bytes), row_bytes};                   \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
-            sums[r] = _mm256_setzero_ps();                                                                             \
-        for (; i < end; i += (elements), block += (block_bytes)) {                                                     \
-            for (size_t line = 0; line < n_rows * (block_bytes); line += 64)                                           \
-                __builtin_prefetch(next + ahead + line);                                                               \
-            ahead += n_rows * (block_bytes);                                                                           \
-            if (ahead >= n_bytes) {                                                                                    \
-                next += row_bytes;                                                                                     \
-                ahead = 0;                                                                                             \
-            }                                                                                                          \
+            for (size_t v = 0; v < n_vectors; v++)                                                                     \
+                sums[r][v] = _mm256_setzero_ps();                                                                      \
+        for (size_t i = 0; i < n; i += (elements), w += (block_bytes)) {                                               \
+            ask_ahead(&ahead, n_rows *(block_bytes));                                                                  \
             for (size_t r = 0; r < n_rows; r++)                                                                        \
-                sums[r] = add_##name(sums[r], block + r * row_bytes, x, i);                                            \
+                for (size_t v = 0; v < n_vectors; v++)                                                                 \
+                    sums[r][v] = add_##name(sums[r][v], w + r * row_bytes, &x[v], i);                                  \
         }                                                                                                              \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
-            y[r] += sum_of_8(sums[r]);                                                                                 \
+            for (size_t v = 0; v < n_vectors; v++)                                                                     \
+                y[v * y_stride + r] = sum_of_8(sums[r][v]);                                                            \
     }                                                                                                                  \
-    static void dot_fixed_##name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x,      \
-                                 size_t n)                                                                             \
+    static void dot_fixed_##name(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,            \
+                                 const struct fixed *x, size_t n_vectors, size_t n)                                    \
     {                                                                                                                  \
-        memset(y, 0, n_rows * sizeof *y);                                                                              \
-        for (size_t first = 0; first < n; first += FIXED_PART) {                                                       \
-            size_t end = n - first < FIXED_PART ? n : first + FIXED_PART, r = 0;                                       \
-            const unsigned char *part = (const unsigned char *)w + first / (elements) * (block_bytes);                 \
-            for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS, part += FIXED_ROWS * row_bytes)                          \
-                part_##name(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
-            for (; r < n_rows; r++, part += row_bytes)                                                                 \
-                part_##name(y + r, part, row_bytes, 1, x, first, end);                                                 \
-        }                                                                                                              \
+        dot_vectors(FEW_OF(QUIRE_DTYPE_##TYPE, few_##name), y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);       \
     }
 BLOCK_TYPES(DEFINE_DOT_FIXED)

@@ -23,6 +23,7 @@ enum {
     TILE_QUERIES = 64, /* most queries of a tile */
     TILE_ROW_STEP = 4, /* queries are computed four at a time: buffers are padded to it */
     FIXED_BLOCK = 32,  /* numbers that share a scale in fixed point */
+    FIXED_QUAD = 128,  /* four such blocks */
     NARROW_STEP = 32,  /* channels that tiles of bfloat16 factors take together */
     LANES = 16         /* head_dim is padded to it in tile buffers */
 };
@@ -70,13 +71,18 @@ struct attention_back {
 };
 
 /* A vector in 16-bit fixed point: FIXED_BLOCK numbers share a scale, the largest of them is +-32767. Rounded to
- * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. */
+ * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. The parts of a
+ * buffer of fixed_bytes, as fixed_cut finds them. */
 struct fixed {
-    int16_t *numbers;
-    int32_t *offsets; /* [n / 4]: of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
-                         nibbles that stand for n - 8 give too much */
+    int16_t *numbers; /* [n] */
     float *scales;    /* [n / FIXED_BLOCK] */
     float *totals;    /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale */
+    int32_t *offsets; /* [n / 4] of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
+                         nibbles that stand for n - 8 give too much */
+    /* What 512-bit kernels have instead, in quads of four blocks (dot_quads.h); filled up with zeros. */
+    int16_t *quads;
+    int32_t *quad_offsets;
+    float *quad_scales;
 };
 
 struct kernels {
@@ -91,14 +97,21 @@ struct kernels {
     /* sum of w[i] * x[i], w stored in a type that has no dot_fixed. */
     float (*dot)(quire_dtype type, const void *w, const float *x, size_t n);
 
+    /* y[v * y_stride + r] = w[r] . x[v] for n_rows rows, row_bytes apart, and n_vectors vectors [n_vectors][n], each
+     * what dot gives, bit for bit: they share the reading of the rows. NULL where that gains nothing over calling dot.
+     */
+    void (*dot_rows[QUIRE_DTYPE_COUNT])(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                                        const float *x, size_t n_vectors, size_t n);
+
     /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
     void (*to_fixed)(const struct fixed *fixed, const float *x, size_t n);
 
-    /* y[r] = w[r] . x for n_rows rows of n numbers stored in the type, row_bytes apart, and x in fixed point: for types
-     * that are small integers with scales, whose products are summed exactly as long as they share one. NULL for other
-     * types, and where the processor gains nothing by it. */
-    void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, const void *w, size_t row_bytes, size_t n_rows,
-                                         const struct fixed *x, size_t n);
+    /* y[v * y_stride + r] = w[r] . x[v] for n_rows rows of n numbers stored in the type, row_bytes apart, and n_vectors
+     * vectors in fixed point, which share the reading and unpacking of the rows: for types that are small integers with
+     * scales, whose products are summed exactly as long as they share one. What is computed beside it never changes a
+     * number. NULL for other types, and where the processor gains nothing by it. */
+    void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
+                                         const struct fixed *x, size_t n_vectors, size_t n);
 
     /* y = (x - mean) / sqrt(variance + eps) * weight (+ bias unless NULL); the variance is that of the n numbers. y may
      * be x. Mean and variance are summed in double. */
@@ -166,6 +179,16 @@ const struct kernels *kernels_at(size_t index, int *is_available);
  * row_bytes behind the other, of k numbers of that type. Rows from n_rows on are zero. */
 void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
                         size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
+
+/* Bytes of a vector of n numbers in fixed point, and its parts in so much memory, which is aligned to 64 bytes. */
+size_t fixed_bytes(size_t n);
+struct fixed fixed_cut(void *memory, size_t n);
+
+/* y[v * y_stride + r] = w[r] . x[v], rows as they are stored, by dot_fixed where the type has it, else by dot: x is
+ * [n_vectors][n], and fixed holds the same n_vectors vectors in fixed point where there is a dot_fixed. */
+void kernels_dot_rows(const struct kernels *kernels, quire_dtype type, float *y, size_t y_stride, const void *w,
+                      size_t row_bytes, size_t n_rows, const float *x, const struct fixed *fixed, size_t n_vectors,
+                      size_t n);
 
 /* Makes OpenBLAS compute on the calling thread: the engine's own pool does the splitting, by position. */
 void kernels_gemm_init(void);

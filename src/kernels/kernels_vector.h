@@ -272,22 +272,81 @@ static void unpack(quire_dtype type, float *dst, const void *src, size_t n)
 
 /* --- dot products ---------------------------------------------------------------------------------------------- */
 
-/* Four running vectors hide the latency of the additions; what is left over goes number by number. */
+/* While rows are multiplied, as many behind them are asked for, one after the other: a memory that is read straight on
+ * is the fastest. Into the second-level cache: the vectors fill the first. */
+struct ahead {
+    const unsigned char *row;
+    size_t at, n_bytes, row_bytes;
+};
+
+INLINE void ask_ahead(struct ahead *ahead, size_t n_bytes)
+{
+    for (size_t line = 0; line < n_bytes; line += 64)
+        __builtin_prefetch(ahead->row + ahead->at + line, 0, 2);
+    ahead->at += n_bytes;
+    if (ahead->at >= ahead->n_bytes) {
+        ahead->row += ahead->row_bytes;
+        ahead->at = 0;
+    }
+}
+
+/* As many rows and vectors together as the registers hold, with two running vectors for each pair, which hide the
+ * latency of the additions; what is left over goes number by number. */
+enum { DOT_ROWS = 2, DOT_VECTORS = W == 16 ? 4 : 2, DOT_RUNNING = 2 };
+
+/* few_##name: for counts that are known where it is compiled. */
 #define DEFINE_DOT(name, element_bytes, load_vector, load_one)                                                         \
+    INLINE void few_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,         \
+                           const float *x, size_t n_vectors, size_t n)                                                 \
+    {                                                                                                                  \
+        vec sums[DOT_ROWS][DOT_VECTORS][DOT_RUNNING];                                                                  \
+        struct ahead ahead = {w + n_rows * row_bytes, 0, n * (element_bytes), row_bytes};                              \
+        size_t i = 0;                                                                                                  \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            for (size_t v = 0; v < n_vectors; v++)                                                                     \
+                sums[r][v][0] = sums[r][v][1] = splat(0.0f);                                                           \
+        for (; i + DOT_RUNNING * W <= n; i += DOT_RUNNING * W) {                                                       \
+            if (n_vectors > 1)                                                                                         \
+                ask_ahead(&ahead, n_rows *(element_bytes)*DOT_RUNNING *W);                                             \
+            for (size_t u = 0; u < DOT_RUNNING; u++)                                                                   \
+                for (size_t r = 0; r < n_rows; r++) {                                                                  \
+                    vec weights = load_vector(w + r * row_bytes + (element_bytes) * (i + u * W));                      \
+                    for (size_t v = 0; v < n_vectors; v++)                                                             \
+                        sums[r][v][u] += weights * load(x + v * n + i + u * W);                                        \
+                }                                                                                                      \
+        }                                                                                                              \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            for (size_t v = 0; v < n_vectors; v++) {                                                                   \
+                float rest = 0.0f;                                                                                     \
+                for (size_t j = i; j < n; j++)                                                                         \
+                    rest += load_one(w + r * row_bytes + (element_bytes)*j) * x[v * n + j];                            \
+                y[v * y_stride + r] = lane_sum(sums[r][v][0] + sums[r][v][1]) + rest;                                  \
+            }                                                                                                          \
+    }                                                                                                                  \
+    INLINE void vectors_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,     \
+                               const float *x, size_t n_vectors, size_t n)                                             \
+    {                                                                                                                  \
+        size_t r = 0;                                                                                                  \
+        for (; n_vectors > 1 && r + DOT_ROWS <= n_rows; r += DOT_ROWS)                                                 \
+            few_##name(y + r, y_stride, w + r * row_bytes, row_bytes, DOT_ROWS, x, n_vectors, n);                      \
+        for (; r < n_rows; r++)                                                                                        \
+            few_##name(y + r, y_stride, w + r * row_bytes, row_bytes, 1, x, n_vectors, n);                             \
+    }                                                                                                                  \
+    static void rows_##name(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows, const float *x, \
+                            size_t n_vectors, size_t n)                                                                \
+    {                                                                                                                  \
+        for (; n_vectors >= DOT_VECTORS; n_vectors -= DOT_VECTORS, y += DOT_VECTORS * y_stride, x += DOT_VECTORS * n)  \
+            vectors_##name(y, y_stride, w, row_bytes, n_rows, x, DOT_VECTORS, n);                                      \
+        for (; n_vectors > 1; n_vectors -= 2, y += 2 * y_stride, x += 2 * n)                                           \
+            vectors_##name(y, y_stride, w, row_bytes, n_rows, x, 2, n);                                                \
+        if (n_vectors > 0)                                                                                             \
+            vectors_##name(y, y_stride, w, row_bytes, n_rows, x, 1, n);                                                \
+    }                                                                                                                  \
     static float name(const void *w, const float *x, size_t n)                                                         \
     {                                                                                                                  \
-        const unsigned char *p = w;                                                                                    \
-        vec sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};                                             \
-        float rest = 0.0f;                                                                                             \
-        size_t i = 0;                                                                                                  \
-        for (; i + 4 * W <= n; i += 4 * W)                                                                             \
-            for (size_t u = 0; u < 4; u++)                                                                             \
-                sum[u] += load_vector(p + (element_bytes) * (i + u * W)) * load(x + i + u * W);                        \
-        for (; i + W <= n; i += W)                                                                                     \
-            sum[0] += load_vector(p + (element_bytes)*i) * load(x + i);                                                \
-        for (; i < n; i++)                                                                                             \
-            rest += load_one(p + (element_bytes)*i) * x[i];                                                            \
-        return lane_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;                                                 \
+        float y;                                                                                                       \
+        few_##name(&y, 0, w, 0, 1, x, 1, n);                                                                           \
+        return y;                                                                                                      \
     }
 
 INLINE vec load_f32(const unsigned char *p)
@@ -465,6 +524,8 @@ const struct kernels KERNELS_TABLE = {
     .gemm_exact = &KERNELS_GEMM_EXACT,
     .unpack = unpack,
     .dot = dot,
+    .dot_rows =
+        {[QUIRE_DTYPE_F32] = rows_dot_f32, [QUIRE_DTYPE_F16] = rows_dot_f16, [QUIRE_DTYPE_BF16] = rows_dot_bf16},
 #if KERNELS_WIDTH > 4
     .to_fixed = to_fixed,
 #define DOT_FIXED_ROW(TYPE, name, ...) [QUIRE_DTYPE_##TYPE] = dot_fixed_##name,

@@ -160,7 +160,7 @@ static void run(struct fixture *f, const struct text *text, size_t chunk, float 
                               .q_stride = WIDTH,
                               .out = out + (at - start) * WIDTH,
                               .scratch = &f->scratch};
-        CHECK_OK(chunk == 1 ? attention_token(&f->engine, &a, &err) : attention_chunk(&f->engine, &a, &err));
+        CHECK_OK(chunk == 1 ? attention_tokens(&f->engine, &a, &err) : attention_chunk(&f->engine, &a, &err));
     }
 }
 
@@ -307,6 +307,47 @@ static void cuts_change_nothing(void)
     free_text(&text);
 }
 
+/* Tokens of one block that are met together: the bits of each by itself. */
+static void few_together_change_nothing(void)
+{
+    static float want[DECODE_TOKENS * WIDTH], got[DECODE_TOKENS * WIDTH];
+    static const size_t lengths[] = {40, 640, 4150, 8250, 14000};
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (int type = 0; type < QUIRE_KV_TYPE_COUNT; type++) {
+            struct text text =
+                make_text(lengths[l], DECODE_TOKENS, type % 2 ? make_long_and_away : leave_random, 61 + l);
+            size_t start = text.n - DECODE_TOKENS;
+            struct fixture f;
+            quire_error err = {0};
+            open_fixture(&f, &text, (quire_kv_type)type, 1e-5f, NULL, 1 + (uint32_t)type % 3);
+            free(f.scratch.memory);
+            f.scratch.memory = mem_aligned(DECODE_TOKENS * attention_token_floats(&f.model.config, text.n),
+                                           sizeof(float), "scratch", &err);
+            struct attention a = {.kv = f.book, .q_stride = WIDTH, .scratch = &f.scratch};
+            for (size_t i = 0; i < DECODE_TOKENS; i++) {
+                a.first = start + i;
+                a.n = 1;
+                a.q = text.q + i * WIDTH;
+                a.out = want + i * WIDTH;
+                CHECK_OK(attention_tokens(&f.engine, &a, &err));
+            }
+            uint64_t n_met = f.engine.n_blocks_met, n_due = f.engine.n_blocks_due;
+            for (size_t i = 0, n; i < DECODE_TOKENS; i += n) {
+                n = size_min(DECODE_TOKENS - i, KV_BLOCK_TOKENS - (start + i) % KV_BLOCK_TOKENS);
+                a.first = start + i;
+                a.n = n;
+                a.q = text.q + i * WIDTH;
+                a.out = got + i * WIDTH;
+                CHECK_OK(attention_tokens(&f.engine, &a, &err));
+            }
+            CHECK_EQ_INT(memcmp(got, want, sizeof got), 0);
+            CHECK_EQ_INT(f.engine.n_blocks_met, 2 * n_met);
+            CHECK_EQ_INT(f.engine.n_blocks_due, 2 * n_due);
+            close_fixture(&f);
+            free_text(&text);
+        }
+}
+
 /* The bound itself, where every older key is as long as the longest and points along the query: never yes when the rest
  * is more than eps, and yes when it is well below. */
 static void the_bound_is_a_bound_and_a_near_one(void)
@@ -342,6 +383,7 @@ static const struct test tests[] = {
     {"the_error_is_bounded", the_error_is_bounded},
     {"every_table_and_type", every_table_and_type},
     {"cuts_change_nothing", cuts_change_nothing},
+    {"few_together_change_nothing", few_together_change_nothing},
 };
 
 TEST_MAIN(tests)

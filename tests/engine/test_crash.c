@@ -12,7 +12,7 @@
 #include "kv/kv_test.h"
 
 /* Odd numbers, so that frontiers lie inside of blocks: 5 spans of 15 or 16 chunks. */
-enum { N_TOKENS = 4700, CHUNK = 64, SPAN = 1001, N_KILLS = 240, N_READINGS = 3 };
+enum { N_TOKENS = 4700, CHUNK = 64, SPAN = 1001, N_KILLS = 240, N_READINGS = 3, N_WRITTEN = 4000, N_DRAFT_KILLS = 20 };
 static const char model_name[] = "random-heads-6-grouped";
 
 static int32_t *the_text(const quire_model *model)
@@ -84,8 +84,18 @@ static int say_begun(void *user, const quire_progress *progress)
     return 0;
 }
 
-/* Reads the text; says on standard output when the work begins. */
-static int run_child(const char *folder, const char *commit_seconds, const char *n_calls)
+/* Appends to the text, with drafts that are right for a while. */
+static void write_on(quire_book *book, const int32_t *ids)
+{
+    quire_error err = {0};
+    for (size_t i = 0; i < N_WRITTEN; i++) {
+        int32_t draft[5] = {ids[i + 1], ids[i + 2], ids[i + 3], ids[0], ids[1]};
+        REQUIRE_OK(quire_book_append_draft(book, ids[i], draft, 5, &err));
+    }
+}
+
+/* Reads the text; says on standard output when the work begins. writes: then writes on. */
+static int run_child(const char *folder, const char *commit_seconds, const char *n_calls, bool writes)
 {
     bool has_begun = false;
     quire_error err = {0};
@@ -94,6 +104,7 @@ static int run_child(const char *folder, const char *commit_seconds, const char 
     quire_engine_options opts = options(folder, strtod(commit_seconds, NULL));
     opts.progress = say_begun;
     opts.user = &has_begun;
+    opts.draft_tokens = writes ? 5 : 0;
     n_calls_left = strtoull(n_calls, NULL, 10);
     sys.pwrite = counted_pwrite;
     sys.fsync = counted_fsync;
@@ -104,7 +115,9 @@ static int run_child(const char *folder, const char *commit_seconds, const char 
     quire_book *book;
     REQUIRE_OK(quire_engine_open(&engine, model, &opts, &err));
     REQUIRE_OK(quire_book_open(&book, engine, &err));
-    REQUIRE_OK(quire_book_read(book, ids, N_TOKENS, 0, &err));
+    REQUIRE_OK(quire_book_read(book, ids, N_TOKENS, writes ? N_WRITTEN : 0, &err));
+    if (writes)
+        write_on(book, ids);
     quire_book_close(book);
     quire_engine_close(engine);
     quire_model_close(model);
@@ -114,7 +127,7 @@ static int run_child(const char *folder, const char *commit_seconds, const char 
 
 /* Starts a child, and kills it so many microseconds after its work began (never: where this is negative). Whether it
  * came to its end. */
-static bool run(const char *folder, double commit_seconds, size_t n_calls, int64_t microseconds)
+static bool run_as(const char *child, const char *folder, double commit_seconds, size_t n_calls, int64_t microseconds)
 {
     char seconds[32], calls[32], byte;
     int ends[2], status;
@@ -127,7 +140,7 @@ static bool run(const char *folder, double commit_seconds, size_t n_calls, int64
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl("/proc/self/exe", "test_crash", "child", folder, seconds, calls, (char *)NULL);
+        execl("/proc/self/exe", "test_crash", child, folder, seconds, calls, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
@@ -144,6 +157,11 @@ static bool run(const char *folder, double commit_seconds, size_t n_calls, int64
     bool is_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     CHECK(is_killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
     return !is_killed;
+}
+
+static bool run(const char *folder, double commit_seconds, size_t n_calls, int64_t microseconds)
+{
+    return run_as("child", folder, commit_seconds, n_calls, microseconds);
 }
 
 /* --- what is in the store ---------------------------------------------------------------------------------------- */
@@ -373,6 +391,36 @@ static void a_commit_without_room_stops_nothing(void)
     quire_model_close(model);
 }
 
+/* Killed while drafted tokens are under way: they are nowhere but in memory and in files without a name, and the store
+ * holds the text, nothing more, as it was committed (KV-13). */
+static void killed_while_drafting(void)
+{
+    char folder[KV_PATH_SIZE], whole[KV_PATH_SIZE];
+    quire_model *model = golden_model(model_name);
+    int32_t *ids = the_text(model);
+    struct kv_manifest before, after;
+    uint64_t seed = 17;
+    int n_killed = 0;
+    kv_test_begin(folder);
+    kv_test_begin(whole);
+    CHECK(run(whole, 3600, 0, -1));
+    CHECK(run(folder, 3600, 0, -1));
+    CHECK(find_manifest(&before, folder));
+    size_t n_files = kv_test_count_files(folder);
+    for (int i = 0; i < N_DRAFT_KILLS; i++) {
+        n_killed += !run_as("writer", folder, 0, 0, (int64_t)(test_random(&seed) % 60000));
+        CHECK(find_manifest(&after, folder));
+        CHECK_EQ_INT(memcmp(&before, &after, sizeof before), 0);
+        CHECK_EQ_INT(kv_test_count_files(folder), n_files);
+    }
+    CHECK(n_killed > N_DRAFT_KILLS / 2);
+    compare_stores(folder, whole, ids, quire_model_config(model)->vocab_size);
+    kv_test_end(folder);
+    kv_test_end(whole);
+    free(ids);
+    quire_model_close(model);
+}
+
 static void pace(void)
 {
     struct pace pace;
@@ -394,11 +442,12 @@ static const struct test tests[] = {
     {"commits_follow_the_option", commits_follow_the_option},
     {"a_commit_without_room_stops_nothing", a_commit_without_room_stops_nothing},
     {"killed_at_any_moment", killed_at_any_moment},
+    {"killed_while_drafting", killed_while_drafting},
 };
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "child") == 0)
-        return run_child(argv[2], argv[3], argv[4]);
+    if (argc == 5 && (strcmp(argv[1], "child") == 0 || strcmp(argv[1], "writer") == 0))
+        return run_child(argv[2], argv[3], argv[4], strcmp(argv[1], "writer") == 0);
     return test_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }

@@ -1,4 +1,5 @@
 /* Every table against the reference twin: odd sizes, unaligned starts, poisoned padding, extreme values. */
+#include "base/mem.h"
 #include "kernels/kernels.h"
 #include "stored.h"
 #include "tables.h"
@@ -46,7 +47,7 @@ static void check_dot_fixed(const struct kernels *k, const struct kernels *ref, 
     float got[FIXED_ROWS + 1] = {[FIXED_ROWS] = 12345.0f};
     size_t row_bytes = stored_bytes(type, n);
     stored_random(stored, type, FIXED_ROWS * n, seed);
-    k->dot_fixed[type](got, stored, row_bytes, FIXED_ROWS, fixed, n);
+    k->dot_fixed[type](got, 0, stored, row_bytes, FIXED_ROWS, fixed, 1, n);
     CHECK(got[FIXED_ROWS] == 12345.0f);
     for (size_t r = 0; r < FIXED_ROWS; r++) {
         double want = 0, bound = 0;
@@ -69,47 +70,92 @@ static void check_dot_fixed(const struct kernels *k, const struct kernels *ref, 
 static void check_fixed(const struct kernels *k, const struct kernels *ref)
 {
     static unsigned char stored[1024];
-    static float x[FIXED_N], scales[FIXED_N / FIXED_BLOCK], totals[FIXED_N / FIXED_BLOCK], got;
-    static int16_t numbers[FIXED_N + 1];
-    static int32_t offsets[FIXED_N / 4];
-    const struct fixed fixed = {numbers, offsets, scales, totals};
+    static float x[FIXED_N], got;
+    quire_error err = {0};
     uint64_t seed = 8;
     if (!k->to_fixed)
         return;
+    unsigned char *memory = mem_aligned(fixed_bytes(FIXED_N) + 1, 1, "a vector", &err);
     for (size_t n = FIXED_BLOCK; n <= FIXED_N; n += n < 512 ? 3 * FIXED_BLOCK : 127 * FIXED_BLOCK) {
         for (size_t i = 0; i < n; i++)
             x[i] = ldexpf(test_random_float(&seed), (int)(test_random(&seed) % 12) - (int)(i / FIXED_BLOCK % 7) * 9);
         memset(x + n - FIXED_BLOCK, 0, 7 * sizeof *x);
-        numbers[n] = 12345;
+        struct fixed fixed = fixed_cut(memory, n);
+        memset(memory, 0x7B, fixed_bytes(n) + 1);
         k->to_fixed(&fixed, x, n);
-        CHECK_EQ_INT(numbers[n], 12345);
+        CHECK_EQ_INT(memory[fixed_bytes(n)], 0x7B);
         for (size_t i = 0; i < n; i += FIXED_BLOCK) {
-            double scale = (double)scales[i / FIXED_BLOCK], total = 0;
+            double scale = (double)fixed.scales[i / FIXED_BLOCK], total = 0;
             for (size_t j = i; j < i + FIXED_BLOCK; j++) {
-                CHECK_NEAR(numbers[j] * scale, (double)x[j], scale * 0.51);
-                total += numbers[j] * scale;
+                CHECK_NEAR(fixed.numbers[j] * scale, (double)x[j], scale * 0.51);
+                total += fixed.numbers[j] * scale;
             }
-            CHECK_NEAR((double)totals[i / FIXED_BLOCK], total, fabs(total) * 2e-7);
+            CHECK_NEAR((double)fixed.totals[i / FIXED_BLOCK], total, fabs(total) * 2e-7);
         }
         for (int type = 0; type < QUIRE_DTYPE_COUNT; type++)
             if (k->dot_fixed[type])
                 check_dot_fixed(k, ref, (quire_dtype)type, x, &fixed, n - n % quire_dtype_block_elements(type), &seed);
     }
+    struct fixed fixed = fixed_cut(memory, 256);
     x[3] = NAN;
     x[40] = INFINITY;
-    k->to_fixed(&fixed, x, 96);
-    CHECK(isnan(scales[0]) && isnan(scales[1]) && !isnan(scales[2]));
+    k->to_fixed(&fixed, x, 256);
+    CHECK(isnan(fixed.scales[0]) && isnan(fixed.scales[1]) && !isnan(fixed.scales[2]));
     for (int type = 0; type < QUIRE_DTYPE_COUNT; type++)
         if (k->dot_fixed[type]) {
             memset(stored, 1, sizeof stored);
-            k->dot_fixed[type](&got, stored, 0, 1, &fixed, 256);
+            k->dot_fixed[type](&got, 0, stored, 0, 1, &fixed, 1, 256);
             CHECK(isnan(got));
         }
+    free(memory);
 }
 
 static void fixed(void)
 {
     for_all_tables(check_fixed);
+}
+
+/* Rows with several vectors at once: the bits of each vector by itself, for any number of rows and vectors; and one
+ * vector's NaN stays its own. */
+static void check_together(const struct kernels *k, const struct kernels *ref)
+{
+    enum { ROWS = 11, N = 4096 + 7 * 256, VECTORS = 9 };
+    static unsigned char stored[ROWS * N * 4];
+    static float x[VECTORS * N], got[VECTORS * ROWS + 1], want[ROWS];
+    struct fixed fixed[VECTORS] = {{0}};
+    uint64_t seed = 9;
+    quire_error err = {0};
+    unsigned char *memory = mem_aligned(VECTORS, fixed_bytes(N), "vectors", &err);
+    (void)ref;
+    for (size_t n = 256; n <= N; n += 5 * 256)
+        for (int type = 0; type < QUIRE_DTYPE_COUNT; type++) {
+            size_t row_bytes = stored_bytes((quire_dtype)type, n);
+            size_t n_vectors = 1 + test_random(&seed) % VECTORS, n_rows = 1 + test_random(&seed) % ROWS;
+            stored_random(stored, (quire_dtype)type, n_rows * n, &seed);
+            for (size_t i = 0; i < n_vectors * n; i++)
+                x[i] = test_random_float(&seed);
+            if (n_vectors > 1)
+                x[n + test_random(&seed) % n] = NAN;
+            for (size_t v = 0; v < n_vectors && k->to_fixed; v++) {
+                fixed[v] = fixed_cut(memory + v * fixed_bytes(n), n);
+                k->to_fixed(&fixed[v], x + v * n, n);
+            }
+            got[n_vectors * n_rows] = 12345.0f;
+            kernels_dot_rows(k, (quire_dtype)type, got, n_rows, stored, row_bytes, n_rows, x, fixed, n_vectors, n);
+            CHECK(got[n_vectors * n_rows] == 12345.0f);
+            for (size_t v = 0; v < n_vectors; v++) {
+                kernels_dot_rows(k, (quire_dtype)type, want, n_rows, stored, row_bytes, n_rows, x + v * n, &fixed[v], 1,
+                                 n);
+                for (size_t r = 0; r < n_rows; r++)
+                    CHECK(v == 1 ? isnan(got[n_rows + r]) : got[v * n_rows + r] == want[r]);
+            }
+        }
+    free(memory);
+}
+
+static void together(void)
+{
+    for_all_tables(check_together);
 }
 
 /* All 65,536 halves: conversion to float is exact, and back again the same. */
@@ -231,8 +277,14 @@ static void choice(void)
 }
 
 static const struct test tests[] = {
-    {"formats", formats}, {"fixed", fixed}, {"all_halves", all_halves}, {"half_rounding", half_rounding},
-    {"rows", rows},       {"gelu", gelu},   {"choice", choice},
+    {"formats", formats},
+    {"fixed", fixed},
+    {"together", together},
+    {"all_halves", all_halves},
+    {"half_rounding", half_rounding},
+    {"rows", rows},
+    {"gelu", gelu},
+    {"choice", choice},
 };
 
 TEST_MAIN(tests)

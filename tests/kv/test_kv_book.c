@@ -208,6 +208,44 @@ static void branches_share_and_differ(void)
     kv_test_end(folder);
 }
 
+/* What a branch takes back gives way to other tokens; neither whole blocks nor the book that it came from change
+ * (KV-13). */
+static void a_branch_takes_back_what_no_file_has(void)
+{
+    char folder[KV_PATH_SIZE];
+    struct kv_geometry geometry = kv_test_geometry(QUIRE_KV_INT8);
+    quire_error err = {0};
+    kv_test_begin(folder);
+    struct kv_store *store = kv_test_store(folder, &geometry);
+    for (size_t n = 100; n <= 130; n += 10) {
+        int32_t *text = kv_test_text(n + 200, n), *wrong = kv_test_text(n + 200, 1000 + n);
+        struct kv_book *book, *branch;
+        uint64_t seed = n;
+        REQUIRE_OK(kv_test_read(&book, store, &geometry, text, n, NULL, &err));
+        CHECK_EQ_INT(kv_book_take_back(book, n, NULL), QUIRE_ERR_USAGE); /* no branch */
+        REQUIRE_OK(kv_book_branch(&branch, book, 200, &err));
+        CHECK_EQ_INT(kv_book_take_back(branch, n - 1, NULL), QUIRE_ERR_USAGE); /* the book's */
+        for (size_t at = n; at < n + 200; at++) {
+            size_t room = KV_BLOCK_TOKENS - 1 - at % KV_BLOCK_TOKENS, n_ahead = test_random(&seed) % (room + 1);
+            uint32_t n_layers = test_random(&seed) % 2 ? geometry.n_layers : 1; /* or not in all of them yet */
+            for (uint32_t layer = 0; layer < n_layers && n_ahead > 0 && at + n_ahead <= n + 200; layer++)
+                CHECK_OK(kv_test_put_layer(branch, &geometry, layer, wrong, at, n_ahead, &err));
+            CHECK_OK(kv_book_take_back(branch, at, &err));
+            CHECK_OK(kv_test_put(branch, &geometry, text, at, 1, &err));
+            if ((at + 1) % KV_BLOCK_TOKENS == 0)
+                CHECK_EQ_INT(kv_book_take_back(branch, at, NULL), QUIRE_ERR_USAGE); /* whole now */
+        }
+        CHECK(kv_test_holds(branch, &geometry, text, n + 200));
+        CHECK(kv_test_holds(book, &geometry, text, n));
+        kv_book_close(branch);
+        kv_book_close(book);
+        free(text);
+        free(wrong);
+    }
+    kv_store_close(store);
+    kv_test_end(folder);
+}
+
 /* Bytes of the process's file mappings in the folder that are resident. */
 static size_t resident_bytes(const char *folder)
 {
@@ -318,6 +356,7 @@ static const struct test tests[] = {
     {"options_are_checked", options_are_checked},
     {"temporary_books_leave_nothing", temporary_books_leave_nothing},
     {"branches_share_and_differ", branches_share_and_differ},
+    {"a_branch_takes_back_what_no_file_has", a_branch_takes_back_what_no_file_has},
     {"released_blocks_leave_memory_and_come_back", released_blocks_leave_memory_and_come_back},
     {"threads_read_while_another_layer_is_put", threads_read_while_another_layer_is_put},
 };
