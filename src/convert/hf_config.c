@@ -7,10 +7,8 @@
 
 #include "model/config.h"
 
-/* A float as the shortest decimal that gives it back: 1e-05, not 9.99999975e-06. Whole ones as integers, which is what
- * HuggingFace checks alibi_bias_max and the like for. */
-/* Never as an integer, which transformers refuses where its own class has a float; and the other way round where a
- * field is usually whole. */
+/* A float as the shortest decimal that gives it back: 1e-05, not 9.99999975e-06. With a point, for transformers refuses
+ * integers where it has floats; and the other way round where a field is usually whole. */
 static json_t *number(float value)
 {
     char text[32];
