@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
+#include "base/block_layout.h"
+#include "model/ggml_type.h"
 #include "model/gguf.h"
 #include "quire/quire.h"
 
@@ -32,10 +33,21 @@ enum {
     N_TENSORS_MAX = 4096
 };
 
-static const uint32_t ggml_types[QUIRE_DTYPE_COUNT] = {
-    [QUIRE_DTYPE_F32] = 0,  [QUIRE_DTYPE_F16] = 1,  [QUIRE_DTYPE_BF16] = 30,
-    [QUIRE_DTYPE_Q8_0] = 8, [QUIRE_DTYPE_Q4_0] = 2,
+/* Halves of a block that make numbers of random bits as large as uniform ones on [-1, 1]: that of the scale and, behind
+ * it, that of the offset where there is one. */
+static const struct {
+    float scale, offset;
+} halves[QUIRE_DTYPE_COUNT] = {
+    [QUIRE_DTYPE_Q8_0] = {1 / 127.0f, 0},         [QUIRE_DTYPE_Q4_0] = {1 / 8.0f, 0},
+    [QUIRE_DTYPE_Q4_1] = {1 / 7.5f, -1},          [QUIRE_DTYPE_Q5_0] = {1 / 16.0f, 0},
+    [QUIRE_DTYPE_Q5_1] = {1 / 15.5f, -1},         [QUIRE_DTYPE_Q2_K] = {1 / 24.0f, 1 / 16.0f},
+    [QUIRE_DTYPE_Q3_K] = {1 / 73.0f, 0},          [QUIRE_DTYPE_Q4_K] = {1 / 433.0f, 1 / 58.0f},
+    [QUIRE_DTYPE_Q5_K] = {1 / 870.0f, 1 / 56.0f}, [QUIRE_DTYPE_Q6_K] = {1 / 2366.0f, 0},
+    [QUIRE_DTYPE_IQ4_NL] = {1 / 114.0f, 0},       [QUIRE_DTYPE_IQ4_XS] = {1 / 2078.0f, 0},
 };
+
+#define SCALE_AT(TYPE, name, elements, bytes, group, has_offsets, scale_at) [QUIRE_DTYPE_##TYPE] = scale_at,
+static const size_t scale_at[QUIRE_DTYPE_COUNT] = {BLOCK_TYPES(SCALE_AT)};
 
 struct shape {
     uint32_t d_model, n_heads, kv_n_heads, n_layers, vocab, context;
@@ -160,7 +172,7 @@ static size_t tensor_bytes(const struct tensor *t)
 }
 
 /* One row: uniform numbers of the standard deviation asked for; ones in a norm. Whole blocks of random bits are legal
- * quantised weights as they are; only their scale is set. */
+ * quantised weights as they are; only their scales are set. */
 static void fill_row(unsigned char *row, const struct tensor *t, uint64_t *seed)
 {
     size_t step = quire_dtype_block_elements(t->type), bytes = quire_dtype_block_bytes(t->type);
@@ -170,18 +182,21 @@ static void fill_row(unsigned char *row, const struct tensor *t, uint64_t *seed)
         float x = t->size > 0 ? spread * ((float)(r >> 40) * 0x1p-23f - 1.0f) : 1.0f;
         uint32_t bits = f32_bits(x);
         uint16_t half = t->type == QUIRE_DTYPE_BF16 ? f32_to_bf16(x) : f32_to_f16(x);
-        if (t->type == QUIRE_DTYPE_Q8_0)
-            half = f32_to_f16(spread / 127.0f);
-        else if (t->type == QUIRE_DTYPE_Q4_0)
-            half = f32_to_f16(spread / 8.0f);
         if (t->type == QUIRE_DTYPE_F32)
             memcpy(row, &bits, 4);
         else
             memcpy(row, &half, 2);
-        for (size_t b = 2; step > 1 && b < bytes; b += 8) {
+        if (step == 1)
+            continue;
+        for (size_t b = 2; b < bytes; b += 8) {
             r = next_random(seed);
             memcpy(row + b, &r, bytes - b < 8 ? bytes - b : 8);
         }
+        uint16_t scale = f32_to_f16(spread * halves[t->type].scale),
+                 offset = f32_to_f16(spread * halves[t->type].offset);
+        memcpy(row + scale_at[t->type], &scale, sizeof scale);
+        if (halves[t->type].offset != 0)
+            memcpy(row + scale_at[t->type] + 2, &offset, sizeof offset);
     }
 }
 
@@ -332,7 +347,7 @@ static void write_model(const char *path, const struct shape *s, const char *voc
         put_u64(t->dims[0]);
         if (t->dims[1])
             put_u64(t->dims[1]);
-        put_u32(ggml_types[t->type]);
+        put_u32(ggml_type_id(t->type));
         put_u64(offset);
         offset += (tensor_bytes(t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }

@@ -10,7 +10,7 @@
 #ifndef QUIRE_BASE_BLOCK_LAYOUT_H
 #define QUIRE_BASE_BLOCK_LAYOUT_H
 
-#if defined(__F16C__)
+#if defined(__SSSE3__)
 #include <immintrin.h>
 #endif
 
@@ -22,20 +22,21 @@ enum {
 };
 
 /* The types that are stored in blocks: name of the dtype, of the functions, numbers and bytes of a block, numbers of a
- * group, which share scale and offset, and whether there are offsets. */
+ * group, which share scale and offset, whether there are offsets, and where the half is that scales all (or all
+ * scales); the half for the offsets is behind it. */
 #define BLOCK_TYPES(X)                                                                                                 \
-    X(Q8_0, q8_0, 32, 34, 32, false)                                                                                   \
-    X(Q4_0, q4_0, 32, 18, 32, false)                                                                                   \
-    X(Q4_1, q4_1, 32, 20, 32, true)                                                                                    \
-    X(Q5_0, q5_0, 32, 22, 32, false)                                                                                   \
-    X(Q5_1, q5_1, 32, 24, 32, true)                                                                                    \
-    X(Q2_K, q2_k, 256, 84, 16, true)                                                                                   \
-    X(Q3_K, q3_k, 256, 110, 16, false)                                                                                 \
-    X(Q4_K, q4_k, 256, 144, 32, true)                                                                                  \
-    X(Q5_K, q5_k, 256, 176, 32, true)                                                                                  \
-    X(Q6_K, q6_k, 256, 210, 16, false)                                                                                 \
-    X(IQ4_NL, iq4_nl, 32, 18, 32, false)                                                                               \
-    X(IQ4_XS, iq4_xs, 256, 136, 32, false)
+    X(Q8_0, q8_0, 32, 34, 32, false, 0)                                                                                \
+    X(Q4_0, q4_0, 32, 18, 32, false, 0)                                                                                \
+    X(Q4_1, q4_1, 32, 20, 32, true, 0)                                                                                 \
+    X(Q5_0, q5_0, 32, 22, 32, false, 0)                                                                                \
+    X(Q5_1, q5_1, 32, 24, 32, true, 0)                                                                                 \
+    X(Q2_K, q2_k, 256, 84, 16, true, 80)                                                                               \
+    X(Q3_K, q3_k, 256, 110, 16, false, 108)                                                                            \
+    X(Q4_K, q4_k, 256, 144, 32, true, 0)                                                                               \
+    X(Q5_K, q5_k, 256, 176, 32, true, 0)                                                                               \
+    X(Q6_K, q6_k, 256, 210, 16, false, 208)                                                                            \
+    X(IQ4_NL, iq4_nl, 32, 18, 32, false, 0)                                                                            \
+    X(IQ4_XS, iq4_xs, 256, 136, 32, false, 0)
 
 struct block_parts {
     int8_t numbers[BLOCK_MAX_ELEMENTS];
@@ -55,62 +56,89 @@ static inline float load_half(const void *p)
 
 /* --- pieces ------------------------------------------------------------------------------------------------------ */
 
-/* n bytes as n numbers from the low nibbles, then n from the high ones; `minus` is subtracted from each. */
-static inline void split_nibbles(int8_t *numbers, const unsigned char *p, int n, int minus)
+/* Bytes side by side: the compilers leave loops over sixteen of them as they are. */
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef uint8_t bytes32 __attribute__((vector_size(32)));
+typedef uint64_t words2 __attribute__((vector_size(16)));
+
+/* 16 bytes as 16 numbers from the low nibbles, then 16 from the high ones; `minus` is subtracted from each. */
+static inline void split_nibbles(int8_t numbers[32], const unsigned char *p, uint8_t minus)
 {
-    for (int j = 0; j < n; j++)
-        numbers[j] = (int8_t)((p[j] & 15) - minus);
-    for (int j = 0; j < n; j++)
-        numbers[n + j] = (int8_t)((p[j] >> 4) - minus);
+    bytes16 bytes, low, high;
+    memcpy(&bytes, p, sizeof bytes);
+    low = (bytes & 15) - minus;
+    high = (bytes >> 4) - minus;
+    memcpy(numbers, &low, sizeof low);
+    memcpy(numbers + 16, &high, sizeof high);
 }
 
-/* The fifth bits of 32 numbers, bit j of the word that of number j. */
-static inline void add_fifth_bits(int8_t *numbers, const unsigned char *p)
+/* How the K types store 32 numbers: number j has low bits in byte j of `low` and, where high_mask is not 0, higher ones
+ * in byte j of `high`; `minus` is subtracted. */
+struct joined_bits {
+    const unsigned char *low, *high;
+    uint8_t low_shift, low_mask, high_shift, high_mask;
+    uint8_t place; /* of the higher bits in the number */
+    uint8_t minus;
+};
+
+static inline void join_bits(int8_t numbers[32], struct joined_bits from)
 {
-    uint32_t bits = load_u32(p);
-    for (int j = 0; j < 32; j++)
-        numbers[j] = (int8_t)(numbers[j] + (int)(bits >> j & 1) * 16);
+    bytes32 low, high;
+    memcpy(&low, from.low, sizeof low);
+    memcpy(&high, from.high, sizeof high);
+    low = (low >> from.low_shift & from.low_mask) + ((high >> from.high_shift & from.high_mask) << from.place);
+    low -= from.minus;
+    memcpy(numbers, &low, sizeof low);
 }
 
-/* The sixteen levels of the IQ4 types, closer together near zero. */
-static inline int8_t iq4_level(int nibble)
+/* Eight bits as eight bytes, 16 for a one. */
+static inline uint64_t spread_bits(uint8_t bits)
+{
+    uint64_t one_in_each = bits * 0x0101010101010101u & 0x8040201008040201u;
+    return (one_in_each + 0x7F7F7F7F7F7F7F7Fu) >> 3 & 0x1010101010101010u;
+}
+
+/* As split_nibbles, with fifth bits: bit j of the word at `fifths` is that of number j. */
+static inline void split_fives(int8_t numbers[32], const unsigned char *p, const unsigned char *fifths, uint8_t minus)
+{
+    words2 first = {spread_bits(fifths[0]), spread_bits(fifths[1])};
+    words2 second = {spread_bits(fifths[2]), spread_bits(fifths[3])};
+    bytes16 bytes, low, high;
+    memcpy(&bytes, p, sizeof bytes);
+    low = ((bytes & 15) | (bytes16)first) - minus;
+    high = (bytes >> 4 | (bytes16)second) - minus;
+    memcpy(numbers, &low, sizeof low);
+    memcpy(numbers + 16, &high, sizeof high);
+}
+
+/* The sixteen levels of the IQ4 types, closer together near zero. 16 bytes: levels of the low nibbles, then those of
+ * the high ones. */
+static inline void split_iq4(int8_t numbers[32], const unsigned char *p)
 {
     static const int8_t levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    return levels[nibble];
+    split_nibbles(numbers, p, 0);
+#if defined(__SSSE3__)
+    __m128i table = _mm_loadu_si128((const __m128i *)(const void *)levels);
+    for (int j = 0; j < 32; j += 16) {
+        __m128i *here = (__m128i *)(void *)(numbers + j);
+        _mm_storeu_si128(here, _mm_shuffle_epi8(table, _mm_loadu_si128(here)));
+    }
+#else
+    for (int j = 0; j < 32; j++)
+        numbers[j] = levels[numbers[j]];
+#endif
 }
 
-/* 16 bytes: levels of the low nibbles, then those of the high ones. */
-static inline void split_iq4(int8_t *numbers, const unsigned char *p)
+/* Eight int8 in a word, each times `scale`. */
+static inline void scale_eight(float out[8], float scale, uint64_t eight)
 {
-    for (int j = 0; j < 16; j++) {
-        numbers[j] = iq4_level(p[j] & 15);
-        numbers[16 + j] = iq4_level(p[j] >> 4);
-    }
-}
-
-/* Q4_K and Q5_K: eight scales and eight minimums of six bits in twelve bytes. The first four of each fill the low six
- * bits of bytes 0..3 and 4..7; the others have their low four bits in bytes 8..11, and their high two above the first.
- */
-static inline void split_six_bits(uint8_t scales[8], uint8_t minimums[8], const unsigned char *p)
-{
-    for (int j = 0; j < 4; j++) {
-        scales[j] = p[j] & 63;
-        minimums[j] = p[4 + j] & 63;
-        scales[4 + j] = (uint8_t)((p[8 + j] & 15) | p[j] >> 6 << 4);
-        minimums[4 + j] = (uint8_t)(p[8 + j] >> 4 | p[4 + j] >> 6 << 4);
-    }
-}
-
-/* Q4_K and Q5_K begin alike: the half that scales the scales, the half that scales the minimums, and both. */
-static inline void split_k_scales(struct block_parts *out, const unsigned char *block)
-{
-    uint8_t scales[8], minimums[8];
-    float scale = load_half(block), minimum = load_half(block + 2);
-    split_six_bits(scales, minimums, block + 4);
-    for (int g = 0; g < 8; g++) {
-        out->scales[g] = scale * (float)scales[g];
-        out->offsets[g] = -(minimum * (float)minimums[g]);
-    }
+#if defined(__AVX2__)
+    __m256i wide = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)eight));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(scale)));
+#else
+    for (int j = 0; j < 8; j++)
+        out[j] = scale * (float)(int8_t)(eight >> 8 * j);
+#endif
 }
 
 /* --- blocks of 32 ------------------------------------------------------------------------------------------------ */
@@ -126,7 +154,7 @@ static inline void split_q8_0(struct block_parts *out, const unsigned char *bloc
 static inline void split_q4_0(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    split_nibbles(out->numbers, block + 2, 16, 8);
+    split_nibbles(out->numbers, block + 2, 8);
 }
 
 /* scale, offset: half; 16 bytes of nibbles. */
@@ -134,15 +162,14 @@ static inline void split_q4_1(struct block_parts *out, const unsigned char *bloc
 {
     out->scales[0] = load_half(block);
     out->offsets[0] = load_half(block + 2);
-    split_nibbles(out->numbers, block + 4, 16, 0);
+    split_nibbles(out->numbers, block + 4, 0);
 }
 
 /* scale: half; fifth bits; 16 bytes of nibbles; 16 added to each number. */
 static inline void split_q5_0(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    split_nibbles(out->numbers, block + 6, 16, 16);
-    add_fifth_bits(out->numbers, block + 2);
+    split_fives(out->numbers, block + 6, block + 2, 16);
 }
 
 /* scale, offset: half; fifth bits; 16 bytes of nibbles. */
@@ -150,8 +177,7 @@ static inline void split_q5_1(struct block_parts *out, const unsigned char *bloc
 {
     out->scales[0] = load_half(block);
     out->offsets[0] = load_half(block + 2);
-    split_nibbles(out->numbers, block + 8, 16, 0);
-    add_fifth_bits(out->numbers, block + 4);
+    split_fives(out->numbers, block + 8, block + 4, 0);
 }
 
 /* scale: half; 16 bytes of nibbles, each of which names a level. */
@@ -163,75 +189,122 @@ static inline void split_iq4_nl(struct block_parts *out, const unsigned char *bl
 
 /* --- blocks of 256 ----------------------------------------------------------------------------------------------- */
 
+/* For the K types scales_TYPE has the scales and offsets, and bits_TYPE says where the 32 numbers of a part are. */
+
 /* 16 bytes, scale in the low nibble and minimum in the high one; 64 bytes of bit pairs; the scale of the scales, that
  * of the minimums: half. Each half of the block has 32 bytes: numbers 0..31 of it are their lowest pairs, and so on up.
  */
-static inline void split_q2_k(struct block_parts *out, const unsigned char *block)
+static inline void scales_q2_k(struct block_parts *out, const unsigned char *block)
 {
-    const unsigned char *pairs = block + 16;
+    const uint64_t nibble = 0x0F0F0F0F0F0F0F0Fu;
     float scale = load_half(block + 80), minimum = load_half(block + 82);
-    for (int g = 0; g < 16; g++) {
-        out->scales[g] = scale * (float)(block[g] & 15);
-        out->offsets[g] = -(minimum * (float)(block[g] >> 4));
+    for (int g = 0; g < 16; g += 8) {
+        scale_eight(out->scales + g, scale, load_u64(block + g) & nibble);
+        scale_eight(out->offsets + g, -minimum, load_u64(block + g) >> 4 & nibble);
     }
-    for (int part = 0; part < 8; part++)
-        for (int j = 0; j < 32; j++)
-            out->numbers[32 * part + j] = (int8_t)(pairs[part / 4 * 32 + j] >> part % 4 * 2 & 3);
+}
+
+static inline struct joined_bits bits_q2_k(const unsigned char *block, int part)
+{
+    return (struct joined_bits){
+        .low = block + 16 + part / 4 * 32, .low_shift = (uint8_t)(part % 4 * 2), .low_mask = 3, .high = block};
 }
 
 /* 32 bytes of third bits: bit p of byte j is that of number 32 p + j; 64 bytes of bit pairs as in Q2_K; sixteen scales
  * of six bits, 32 added to each: low four bits in the nibbles of 8 bytes, high two in 4 more; their scale: half. A
  * number has 4 added to it. */
-static inline void split_q3_k(struct block_parts *out, const unsigned char *block)
+static inline void scales_q3_k(struct block_parts *out, const unsigned char *block)
 {
-    const unsigned char *pairs = block + 32, *low = block + 96, *high = block + 104;
+    const uint64_t nibble = 0x0F0F0F0F0F0F0F0Fu, pair = 0x0303030303030303u, top = 0x8080808080808080u;
+    uint64_t low = load_u64(block + 96), high = load_u32(block + 104);
     float scale = load_half(block + 108);
-    for (int g = 0; g < 16; g++) {
-        int bits = (g < 8 ? low[g] & 15 : low[g - 8] >> 4) | (high[g % 4] >> g / 4 * 2 & 3) << 4;
-        out->scales[g] = scale * (float)(bits - 32);
+    for (int g = 0; g < 16; g += 8, low >>= 4, high >>= 4) {
+        uint64_t bits = (low & nibble) | ((high | high << 30) & pair) << 4;
+        scale_eight(out->scales + g, scale, ((bits | top) - 0x2020202020202020u) ^ top); /* minus 32, byte by byte */
     }
-    for (int part = 0; part < 8; part++)
-        for (int j = 0; j < 32; j++) {
-            int number = (pairs[part / 4 * 32 + j] >> part % 4 * 2 & 3) | (block[j] >> part & 1) << 2;
-            out->numbers[32 * part + j] = (int8_t)(number - 4);
-        }
 }
 
-/* Scales as split_k_scales has them; 128 bytes of nibbles: 32 bytes hold 32 numbers and then the next 32. */
-static inline void split_q4_k(struct block_parts *out, const unsigned char *block)
+static inline struct joined_bits bits_q3_k(const unsigned char *block, int part)
 {
-    split_k_scales(out, block);
-    for (int part = 0; part < 4; part++)
-        split_nibbles(out->numbers + 64 * part, block + 16 + 32 * part, 32, 0);
+    return (struct joined_bits){.low = block + 32 + part / 4 * 32,
+                                .low_shift = (uint8_t)(part % 4 * 2),
+                                .low_mask = 3,
+                                .high = block,
+                                .high_shift = (uint8_t)part,
+                                .high_mask = 1,
+                                .place = 2,
+                                .minus = 4};
+}
+
+/* The half that scales the scales, the half that scales the minimums; eight of each, of six bits, in twelve bytes: the
+ * first four fill the low six bits of bytes 0..3 and 4..7, the others have their low four bits in bytes 8..11 and their
+ * high two above the first; 128 bytes of nibbles: 32 bytes hold 32 numbers and then the next 32. */
+static inline void scales_q4_k(struct block_parts *out, const unsigned char *block)
+{
+    const uint32_t low = 0x0F0F0F0Fu, high = 0x30303030u, six = 0x3F3F3F3Fu;
+    uint32_t a = load_u32(block + 4), b = load_u32(block + 8), c = load_u32(block + 12);
+    uint64_t scales = (uint64_t)((c & low) | (a >> 2 & high)) << 32 | (a & six);
+    uint64_t minimums = (uint64_t)((c >> 4 & low) | (b >> 2 & high)) << 32 | (b & six);
+    scale_eight(out->scales, load_half(block), scales);
+    scale_eight(out->offsets, -load_half(block + 2), minimums);
+}
+
+static inline struct joined_bits bits_q4_k(const unsigned char *block, int part)
+{
+    return (struct joined_bits){
+        .low = block + 16 + part / 2 * 32, .low_shift = (uint8_t)(part % 2 * 4), .low_mask = 15, .high = block};
 }
 
 /* The same with 32 bytes of fifth bits before the nibbles: bit p of byte j is that of number 32 p + j. */
-static inline void split_q5_k(struct block_parts *out, const unsigned char *block)
+static inline void scales_q5_k(struct block_parts *out, const unsigned char *block)
 {
-    split_k_scales(out, block);
-    for (int part = 0; part < 4; part++)
-        split_nibbles(out->numbers + 64 * part, block + 48 + 32 * part, 32, 0);
-    for (int part = 0; part < 8; part++)
-        for (int j = 0; j < 32; j++)
-            out->numbers[32 * part + j] = (int8_t)(out->numbers[32 * part + j] | (block[16 + j] >> part & 1) << 4);
+    scales_q4_k(out, block);
+}
+
+static inline struct joined_bits bits_q5_k(const unsigned char *block, int part)
+{
+    return (struct joined_bits){.low = block + 48 + part / 2 * 32,
+                                .low_shift = (uint8_t)(part % 2 * 4),
+                                .low_mask = 15,
+                                .high = block + 16,
+                                .high_shift = (uint8_t)part,
+                                .high_mask = 1,
+                                .place = 4};
 }
 
 /* 128 bytes of nibbles, 64 of bit pairs above them, 16 int8 scales, their scale: half. Each half of the block has 64
  * and 32 bytes: low nibbles first; byte j of the pairs has those of numbers j, 32 + j, 64 + j and 96 + j. A number has
  * 32 added to it. */
-static inline void split_q6_k(struct block_parts *out, const unsigned char *block)
+static inline void scales_q6_k(struct block_parts *out, const unsigned char *block)
 {
-    float scale = load_half(block + 208);
-    for (int g = 0; g < 16; g++)
-        out->scales[g] = scale * (float)(int8_t)block[192 + g];
-    for (int half = 0; half < 2; half++)
-        split_nibbles(out->numbers + 128 * half, block + 64 * half, 64, 32);
-    for (int part = 0; part < 8; part++)
-        for (int j = 0; j < 32; j++) {
-            int pair = block[128 + part / 4 * 32 + j] >> part % 4 * 2 & 3;
-            out->numbers[32 * part + j] = (int8_t)(out->numbers[32 * part + j] + pair * 16);
-        }
+    for (int g = 0; g < 16; g += 8)
+        scale_eight(out->scales + g, load_half(block + 208), load_u64(block + 192 + g));
 }
+
+static inline struct joined_bits bits_q6_k(const unsigned char *block, int part)
+{
+    return (struct joined_bits){.low = block + part / 4 * 64 + part % 2 * 32,
+                                .low_shift = (uint8_t)(part % 4 / 2 * 4),
+                                .low_mask = 15,
+                                .high = block + 128 + part / 4 * 32,
+                                .high_shift = (uint8_t)(part % 4 * 2),
+                                .high_mask = 3,
+                                .place = 4,
+                                .minus = 32};
+}
+
+#define DEFINE_SPLIT_K(name)                                                                                           \
+    static inline void split_##name(struct block_parts *out, const unsigned char *block)                               \
+    {                                                                                                                  \
+        scales_##name(out, block);                                                                                     \
+        for (int part = 0; part < 8; part++)                                                                           \
+            join_bits(out->numbers + 32 * part, bits_##name(block, part));                                             \
+    }
+DEFINE_SPLIT_K(q2_k)
+DEFINE_SPLIT_K(q3_k)
+DEFINE_SPLIT_K(q4_k)
+DEFINE_SPLIT_K(q5_k)
+DEFINE_SPLIT_K(q6_k)
 
 /* scale: half; the high two bits of eight scales in 16 bits, the low four in 4 bytes, 32 added to each; 128 bytes of
  * nibbles, 16 bytes as in IQ4_NL for each group. */

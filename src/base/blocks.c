@@ -19,7 +19,7 @@ static void unpack_bf16(float *out, const unsigned char *p, size_t n)
         out[i] = bf16_to_f32(load_u16(p + 2 * i));
 }
 
-#define DEFINE_UNPACK(TYPE, name, elements, bytes, group, has_offsets)                                                 \
+#define DEFINE_UNPACK(TYPE, name, elements, bytes, group, has_offsets, ...)                                            \
     static void unpack_##name(float *out, const unsigned char *p, size_t n)                                            \
     {                                                                                                                  \
         struct block_parts parts;                                                                                      \

@@ -50,7 +50,7 @@ static void join_nibbles(unsigned char *out, const int8_t *numbers, int n, int p
         out[j] = (unsigned char)(((numbers[j] + plus) & 15) | ((numbers[n + j] + plus) & 15) << 4);
 }
 
-/* As split_six_bits takes them apart. */
+/* As scales_q4_k takes them apart. */
 static void join_six_bits(unsigned char out[12], const uint8_t scales[8], const uint8_t minimums[8])
 {
     for (int j = 0; j < 4; j++) {

@@ -39,9 +39,10 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
         .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync,          \
-        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir,    \
-        .fdopendir = fdopendir, .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,   \
-        .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit, .uring_wait = real_uring_wait,   \
+        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange, .unlink = unlink,         \
+        .mkdir = mkdir, .rmdir = rmdir, .fdopendir = fdopendir, .readdir = readdir, .statvfs = statvfs, .mmap = mmap,  \
+        .uring_open = real_uring_open, .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit,   \
+        .uring_wait = real_uring_wait,                                                                                 \
     }
 
 const struct sys_calls sys_real = REAL_CALLS;

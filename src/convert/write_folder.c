@@ -73,6 +73,10 @@ static quire_status keep_file(void *user, const char *path, const char *name, qu
         sys.close(fd);
     if (status != QUIRE_OK || !S_ISREG(st.st_mode))
         return status;
+    if ((uint64_t)st.st_size > MAX_KEPT_BYTES) {
+        job_notice(job, "'%s' has more than %zu MiB and is left behind", path, MAX_KEPT_BYTES >> 20);
+        return QUIRE_OK;
+    }
     status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
     if (status == QUIRE_OK)
         status = fresh_write(&job->fresh, name, text, n, err);

@@ -8,7 +8,7 @@
 
 static void unpack_row(const struct quire_engine *engine, float *dst, const struct matrix *matrix, size_t row)
 {
-    engine->kernels->unpack[matrix->type](dst, (const unsigned char *)matrix->data + row * matrix->row_bytes,
+    engine->kernels->unpack(matrix->type, dst, (const unsigned char *)matrix->data + row * matrix->row_bytes,
                                           matrix->cols);
 }
 
@@ -28,7 +28,7 @@ void head_embed(const struct quire_engine *engine, float *x, const int32_t *ids,
             size_t width = size_min(PART, d_model - c);
             size_t offset = c / quire_dtype_block_elements(wpe->type) * quire_dtype_block_bytes(wpe->type);
             const unsigned char *row = (const unsigned char *)wpe->data + (first + i) * wpe->row_bytes;
-            engine->kernels->unpack[wpe->type](part, row + offset, width);
+            engine->kernels->unpack(wpe->type, part, row + offset, width);
             for (size_t j = 0; j < width; j++)
                 x[i * d_model + c + j] += part[j];
         }

@@ -113,7 +113,7 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 size_t linear_fixed_bytes(size_t cols)
 {
     size_t n = size_round_up(cols, FIXED_BLOCK);
-    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + n / FIXED_BLOCK * sizeof(float);
+    return n * sizeof(int16_t) + n / 4 * sizeof(int32_t) + 2 * (n / FIXED_BLOCK) * sizeof(float);
 }
 
 /* The parts of such a buffer. */
@@ -121,7 +121,8 @@ static struct fixed cut_fixed(void *memory, size_t cols)
 {
     struct fixed fixed = {.offsets = memory};
     fixed.scales = (float *)(void *)(fixed.offsets + cols / 4);
-    fixed.numbers = (int16_t *)(void *)(fixed.scales + cols / FIXED_BLOCK);
+    fixed.totals = fixed.scales + cols / FIXED_BLOCK;
+    fixed.numbers = (int16_t *)(void *)(fixed.totals + cols / FIXED_BLOCK);
     return fixed;
 }
 
@@ -146,7 +147,7 @@ static void vector_rows(void *context, size_t item, uint32_t worker)
         job->kernels->dot_fixed[matrix->type](values, weights, matrix->row_bytes, n, job->fixed, matrix->cols);
     else
         for (size_t r = 0; r < n; r++)
-            values[r] = job->kernels->dot[matrix->type](weights + r * matrix->row_bytes, job->x, matrix->cols);
+            values[r] = job->kernels->dot(matrix->type, weights + r * matrix->row_bytes, job->x, matrix->cols);
     for (size_t r = 0; r < n; r++)
         y[r] = gemm_edge_apply(job->edge, y[r], values[r], first + r);
 }

@@ -21,6 +21,13 @@ INLINE __m256i load_256(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+INLINE float sum_of_8(__m256 v)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 typedef int16_t svec __attribute__((vector_size(2 * W)));
 
 static void to_fixed(const struct fixed *fixed, const float *x, size_t n)
@@ -47,6 +54,8 @@ static void to_fixed(const struct fixed *fixed, const float *x, size_t n)
         __m256i low = load_256(fixed->numbers + i), high = load_256(fixed->numbers + i + 16);
         __m256i offsets = add_products(add_products(_mm256_setzero_si256(), minus, low), minus, high);
         _mm256_storeu_si256((__m256i *)(void *)(fixed->offsets + i / 4), offsets);
+        fixed->totals[i / FIXED_BLOCK] =
+            sum_of_8(_mm256_cvtepi32_ps(offsets)) * -0.125f * fixed->scales[i / FIXED_BLOCK];
     }
 }
 
@@ -57,21 +66,14 @@ INLINE __m256 all_f16(const unsigned char *p)
 }
 
 /* 16 bytes as 16-bit numbers: without and with their sign. */
-INLINE __m256i widen_u8(const unsigned char *p)
+INLINE __m256i widen_u8(const void *p)
 {
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 
-INLINE __m256i widen_i8(const unsigned char *p)
+INLINE __m256i widen_i8(const void *p)
 {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
-}
-
-INLINE float sum_of_8(__m256 v)
-{
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 
 /* 32 numbers of the vector, what nibbles give too much with them, and their scale. */
@@ -86,34 +88,129 @@ INLINE struct fixed_block load_block(const struct fixed *x, size_t i)
                                 _mm256_broadcast_ss(x->scales + i / 32)};
 }
 
-/* The integer products of one block with them. */
-INLINE __m256i block_q4_0(const unsigned char *block, const struct fixed_block *x)
+/* 32 numbers of a row as 16-bit integers. */
+struct wide {
+    __m256i low, high;
+};
+
+INLINE struct wide widen_numbers(const int8_t numbers[32])
 {
-    __m256i bytes =
-        widen_u8(block + 2); /* numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much */
-    __m256i sums = add_products(x->offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), x->low);
-    return add_products(sums, _mm256_srli_epi16(bytes, 4), x->high);
+    return (struct wide){widen_i8(numbers), widen_i8(numbers + 16)};
 }
 
-INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *x)
+INLINE __m256i join_wide_half(struct joined_bits from, size_t at)
 {
-    return add_products(add_products(_mm256_setzero_si256(), widen_i8(block + 2), x->low), widen_i8(block + 18),
-                        x->high);
+    __m256i numbers = _mm256_srli_epi16(widen_u8(from.low + at), from.low_shift);
+    numbers = _mm256_and_si256(numbers, _mm256_set1_epi16(from.low_mask));
+    if (from.high_mask) {
+        __m256i high = _mm256_srli_epi16(widen_u8(from.high + at), from.high_shift);
+        high = _mm256_and_si256(high, _mm256_set1_epi16(from.high_mask));
+        numbers = _mm256_or_si256(numbers, _mm256_slli_epi16(high, from.place));
+    }
+    return from.minus ? _mm256_sub_epi16(numbers, _mm256_set1_epi16(from.minus)) : numbers;
+}
+
+/* As join_bits. */
+INLINE struct wide join_wide(struct joined_bits from)
+{
+    return (struct wide){join_wide_half(from, 0), join_wide_half(from, 16)};
+}
+
+/* sum + 32 numbers times as many of the vector. Groups of 16 have two scales. */
+INLINE __m256 add_wide(__m256 sum, struct wide w, const float *scales, size_t group, const struct fixed *x, size_t i)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    struct fixed_block numbers = load_block(x, i);
+    __m256i first = add_products(zero, w.low, numbers.low);
+    if (group == 32) {
+        __m256 products = _mm256_cvtepi32_ps(add_products(first, w.high, numbers.high));
+        return _mm256_fmadd_ps(products, _mm256_mul_ps(_mm256_set1_ps(scales[0]), numbers.scale), sum);
+    }
+    __m256 second = _mm256_cvtepi32_ps(add_products(zero, w.high, numbers.high));
+    second = _mm256_mul_ps(second, _mm256_set1_ps(scales[1]));
+    second = _mm256_fmadd_ps(_mm256_cvtepi32_ps(first), _mm256_set1_ps(scales[0]), second);
+    return _mm256_fmadd_ps(second, numbers.scale, sum);
+}
+
+/* sum + the offsets of a block times the numbers of the vector. */
+INLINE __m256 add_offsets(__m256 sum, const float *offsets, size_t elements, size_t group, const struct fixed *x,
+                          size_t i)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    if (elements == 32) /* one product, in one of the lanes */
+        return _mm256_add_ps(sum, _mm256_zextps128_ps256(_mm_set_ss(offsets[0] * x->totals[i / 32])));
+    if (group == 32)
+        return _mm256_fmadd_ps(_mm256_loadu_ps(offsets), _mm256_loadu_ps(x->totals + i / 32), sum);
+    for (size_t j = 0; j < elements; j += 32, offsets += 2)
+        sum = add_wide(sum, (struct wide){one, one}, offsets, group, x, i + j);
+    return sum;
+}
+
+/* Where a part's bits are is to be known when it is compiled. */
+#if defined(__clang__)
+#define UNROLL_PARTS _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL_PARTS _Pragma("GCC unroll 8")
+#endif
+
+/* sum + one block of a row times the vector's numbers from i on. Those of a K type are taken out of their bits part by
+ * part, those of the others at once. */
+#define DEFINE_ADD(name, elements, group, has_offsets, take_out, wide_of_part)                                         \
+    INLINE __m256 add_##name(__m256 sum, const unsigned char *block, const struct fixed *x, size_t i)                  \
+    {                                                                                                                  \
+        struct block_parts parts;                                                                                      \
+        take_out(&parts, block);                                                                                       \
+        if (has_offsets)                                                                                               \
+            sum = add_offsets(sum, parts.offsets, elements, group, x, i);                                              \
+        UNROLL_PARTS                                                                                                   \
+        for (int part = 0; part < (elements) / 32; part++)                                                             \
+            sum = add_wide(sum, wide_of_part, parts.scales + part * 32 / (group), group, x, i + 32 * (size_t)part);    \
+        return sum;                                                                                                    \
+    }
+#define DEFINE_ADD_NUMBERS(name, elements, has_offsets)                                                                \
+    DEFINE_ADD(name, elements, 32, has_offsets, split_##name, widen_numbers(parts.numbers + 32 * part))
+#define DEFINE_ADD_K(name, group, has_offsets)                                                                         \
+    DEFINE_ADD(name, 256, group, has_offsets, scales_##name, join_wide(bits_##name(block, part)))
+DEFINE_ADD_NUMBERS(q4_1, 32, true)
+DEFINE_ADD_NUMBERS(q5_0, 32, false)
+DEFINE_ADD_NUMBERS(q5_1, 32, true)
+DEFINE_ADD_NUMBERS(iq4_nl, 32, false)
+DEFINE_ADD_NUMBERS(iq4_xs, 256, false)
+DEFINE_ADD_K(q2_k, 16, true)
+DEFINE_ADD_K(q3_k, 16, false)
+DEFINE_ADD_K(q4_k, 32, true)
+DEFINE_ADD_K(q5_k, 32, true)
+DEFINE_ADD_K(q6_k, 16, false)
+
+INLINE __m256 add_q8_0(__m256 sum, const unsigned char *block, const struct fixed *x, size_t i)
+{
+    float scale = load_half(block);
+    struct wide numbers = {widen_i8(block + 2), widen_i8(block + 18)};
+    return add_wide(sum, numbers, &scale, 32, x, i);
+}
+
+/* Numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much. */
+INLINE __m256 add_q4_0(__m256 sum, const unsigned char *block, const struct fixed *x, size_t i)
+{
+    struct fixed_block numbers = load_block(x, i);
+    __m256i bytes = widen_u8(block + 2);
+    __m256i products = add_products(numbers.offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), numbers.low);
+    products = add_products(products, _mm256_srli_epi16(bytes, 4), numbers.high);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(all_f16(block), numbers.scale), sum);
 }
 
 /* Numbers [i, end) of n_rows rows, which share the loads of the vector. While they are multiplied, as many rows behind
  * them are asked for, one after the other: a memory that is read straight on is the fastest. */
-#define DEFINE_DOT_FIXED(name, block_bytes, block_products)                                                            \
-    INLINE void name##_part(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
+#define DEFINE_DOT_FIXED(TYPE, name, elements, block_bytes, ...)                                                       \
+    INLINE void part_##name(float *y, const unsigned char *block, size_t row_bytes, size_t n_rows,                     \
                             const struct fixed *x, size_t i, size_t end)                                               \
     {                                                                                                                  \
         __m256 sums[FIXED_ROWS];                                                                                       \
         const unsigned char *next = block + n_rows * row_bytes;                                                        \
-        size_t n_bytes = (end - i) / 32 * (block_bytes), ahead = 0;                                                    \
+        size_t n_bytes = (end - i) / (elements) * (block_bytes), ahead = 0;                                            \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
             sums[r] = _mm256_setzero_ps();                                                                             \
-        for (; i < end; i += 32, block += (block_bytes)) {                                                             \
-            struct fixed_block numbers = load_block(x, i);                                                             \
+        for (; i < end; i += (elements), block += (block_bytes)) {                                                     \
             for (size_t line = 0; line < n_rows * (block_bytes); line += 64)                                           \
                 __builtin_prefetch(next + ahead + line);                                                               \
             ahead += n_rows * (block_bytes);                                                                           \
@@ -121,27 +218,23 @@ INLINE __m256i block_q8_0(const unsigned char *block, const struct fixed_block *
                 next += row_bytes;                                                                                     \
                 ahead = 0;                                                                                             \
             }                                                                                                          \
-            for (size_t r = 0; r < n_rows; r++) {                                                                      \
-                const unsigned char *here = block + r * row_bytes;                                                     \
-                __m256 products = _mm256_cvtepi32_ps(block_products(here, &numbers));                                  \
-                sums[r] = _mm256_fmadd_ps(products, _mm256_mul_ps(all_f16(here), numbers.scale), sums[r]);             \
-            }                                                                                                          \
+            for (size_t r = 0; r < n_rows; r++)                                                                        \
+                sums[r] = add_##name(sums[r], block + r * row_bytes, x, i);                                            \
         }                                                                                                              \
         for (size_t r = 0; r < n_rows; r++)                                                                            \
             y[r] += sum_of_8(sums[r]);                                                                                 \
     }                                                                                                                  \
-    static void name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x, size_t n)        \
+    static void dot_fixed_##name(float *y, const void *w, size_t row_bytes, size_t n_rows, const struct fixed *x,      \
+                                 size_t n)                                                                             \
     {                                                                                                                  \
         memset(y, 0, n_rows * sizeof *y);                                                                              \
         for (size_t first = 0; first < n; first += FIXED_PART) {                                                       \
             size_t end = n - first < FIXED_PART ? n : first + FIXED_PART, r = 0;                                       \
-            const unsigned char *part = (const unsigned char *)w + first / 32 * (block_bytes);                         \
+            const unsigned char *part = (const unsigned char *)w + first / (elements) * (block_bytes);                 \
             for (; r + FIXED_ROWS <= n_rows; r += FIXED_ROWS, part += FIXED_ROWS * row_bytes)                          \
-                name##_part(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
+                part_##name(y + r, part, row_bytes, FIXED_ROWS, x, first, end);                                        \
             for (; r < n_rows; r++, part += row_bytes)                                                                 \
-                name##_part(y + r, part, row_bytes, 1, x, first, end);                                                 \
+                part_##name(y + r, part, row_bytes, 1, x, first, end);                                                 \
         }                                                                                                              \
     }
-
-DEFINE_DOT_FIXED(dot_fixed_q4_0, 18, block_q4_0)
-DEFINE_DOT_FIXED(dot_fixed_q8_0, 34, block_q8_0)
+BLOCK_TYPES(DEFINE_DOT_FIXED)

@@ -22,7 +22,7 @@ void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, 
                     const unsigned char *stored = (const unsigned char *)w + at * row_bytes + offset;
                     for (size_t b = part_bytes; b < 2 * part_bytes && offset + b < row_bytes; b += 64)
                         __builtin_prefetch(stored + b); /* this row's next part: sixteen rows are read by turns */
-                    kernels->unpack[type](row, stored, n);
+                    kernels->unpack(type, row, stored, n);
                 }
                 memset(row + n, 0, (GEMM_PACK_DEPTH - n) * sizeof *row);
             }

@@ -76,6 +76,7 @@ struct fixed {
     int32_t *offsets; /* [n / 4]: of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
                          nibbles that stand for n - 8 give too much */
     float *scales;    /* [n / FIXED_BLOCK] */
+    float *totals;    /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale */
 };
 
 struct kernels {
@@ -84,17 +85,17 @@ struct kernels {
     /* Products of many rows: with the layers' weights, and where nothing may be rounded to less than float32. */
     const struct gemm *gemm, *gemm_exact;
 
-    /* dst[0..n) = the numbers stored at src. */
-    void (*unpack[QUIRE_DTYPE_COUNT])(float *dst, const void *src, size_t n);
+    /* dst[0..n) = the numbers stored at src: in every table the same, bit for bit. */
+    void (*unpack)(quire_dtype type, float *dst, const void *src, size_t n);
 
-    /* sum of w[i] * x[i], w stored in the type. NULL where there is a dot_fixed. */
-    float (*dot[QUIRE_DTYPE_COUNT])(const void *w, const float *x, size_t n);
+    /* sum of w[i] * x[i], w stored in a type that has no dot_fixed. */
+    float (*dot)(quire_dtype type, const void *w, const float *x, size_t n);
 
     /* x[0..n) to fixed point. n is a multiple of FIXED_BLOCK. NULL where no dot_fixed is. */
     void (*to_fixed)(const struct fixed *fixed, const float *x, size_t n);
 
     /* y[r] = w[r] . x for n_rows rows of n numbers stored in the type, row_bytes apart, and x in fixed point: for types
-     * whose blocks of 32 are small integers with a scale; the products of a block are summed exactly. NULL for other
+     * that are small integers with scales, whose products are summed exactly as long as they share one. NULL for other
      * types, and where the processor gains nothing by it. */
     void (*dot_fixed[QUIRE_DTYPE_COUNT])(float *y, const void *w, size_t row_bytes, size_t n_rows,
                                          const struct fixed *x, size_t n);

@@ -3,98 +3,25 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/bytes.h"
+#include "base/block_layout.h"
+#include "base/blocks.h"
 #include "base/kv_rows.h"
 #include "tables.h"
 
-static void unpack_f32(float *dst, const void *src, size_t n)
-{
-    memcpy(dst, src, n * sizeof *dst);
-}
-
-static void unpack_f16(float *dst, const void *src, size_t n)
-{
-    const unsigned char *p = src;
-    for (size_t i = 0; i < n; i++)
-        dst[i] = f16_to_f32(load_u16(p + 2 * i));
-}
-
-static void unpack_bf16(float *dst, const void *src, size_t n)
-{
-    const unsigned char *p = src;
-    for (size_t i = 0; i < n; i++)
-        dst[i] = bf16_to_f32(load_u16(p + 2 * i));
-}
-
-/* A block is a half-precision scale and 32 int8. */
-static void unpack_q8_0(float *dst, const void *src, size_t n)
-{
-    const unsigned char *block = src;
-    for (size_t i = 0; i < n; i += 32, block += 34) {
-        float scale = f16_to_f32(load_u16(block));
-        for (size_t j = 0; j < 32; j++)
-            dst[i + j] = (float)(int8_t)block[2 + j] * scale;
-    }
-}
-
-/* A block is a half-precision scale and 16 bytes: byte j holds number j in its low and number j + 16 in its high
- * nibble, each with 8 added. */
-static void unpack_q4_0(float *dst, const void *src, size_t n)
-{
-    const unsigned char *block = src;
-    for (size_t i = 0; i < n; i += 32, block += 18) {
-        float scale = f16_to_f32(load_u16(block));
-        for (size_t j = 0; j < 16; j++) {
-            dst[i + j] = (float)((block[2 + j] & 15) - 8) * scale;
-            dst[i + j + 16] = (float)((block[2 + j] >> 4) - 8) * scale;
-        }
-    }
-}
-
-static void (*const unpack_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {
-    [QUIRE_DTYPE_F32] = unpack_f32,   [QUIRE_DTYPE_F16] = unpack_f16,   [QUIRE_DTYPE_BF16] = unpack_bf16,
-    [QUIRE_DTYPE_Q8_0] = unpack_q8_0, [QUIRE_DTYPE_Q4_0] = unpack_q4_0,
-};
-
-/* Every type's dot product goes block by block through unpack. */
-static float dot_type(quire_dtype type, const void *w, const float *x, size_t n)
+/* Block by block through unpack. */
+static float dot(quire_dtype type, const void *w, const float *x, size_t n)
 {
     size_t step = quire_dtype_block_elements(type);
     size_t bytes = quire_dtype_block_bytes(type);
     const unsigned char *p = w;
-    float block[32];
+    float block[BLOCK_MAX_ELEMENTS];
     double sum = 0;
     for (size_t i = 0; i < n; i += step, p += bytes) {
-        unpack_type[type](block, p, step);
+        blocks_unpack(type, block, p, step);
         for (size_t j = 0; j < step; j++)
             sum += (double)block[j] * (double)x[i + j];
     }
     return (float)sum;
-}
-
-static float dot_f32(const void *w, const float *x, size_t n)
-{
-    return dot_type(QUIRE_DTYPE_F32, w, x, n);
-}
-
-static float dot_f16(const void *w, const float *x, size_t n)
-{
-    return dot_type(QUIRE_DTYPE_F16, w, x, n);
-}
-
-static float dot_bf16(const void *w, const float *x, size_t n)
-{
-    return dot_type(QUIRE_DTYPE_BF16, w, x, n);
-}
-
-static float dot_q8_0(const void *w, const float *x, size_t n)
-{
-    return dot_type(QUIRE_DTYPE_Q8_0, w, x, n);
-}
-
-static float dot_q4_0(const void *w, const float *x, size_t n)
-{
-    return dot_type(QUIRE_DTYPE_Q4_0, w, x, n);
 }
 
 static void layernorm(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps)
@@ -331,8 +258,8 @@ const struct kernels kernels_ref = {
     .name = "ref",
     .gemm = &gemm_openblas,
     .gemm_exact = &gemm_openblas,
-    .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
-    .dot = {dot_f32, dot_f16, dot_bf16, dot_q8_0, dot_q4_0},
+    .unpack = blocks_unpack,
+    .dot = dot,
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,
     .gelu = gelu,

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-#include "base/bytes.h"
+#include "base/block_layout.h"
 #include "base/kv_rows.h"
 #include "tables.h"
 
@@ -22,7 +22,6 @@ typedef uint32_t uvec __attribute__((vector_size(4 * W)));
 typedef uint16_t hvec __attribute__((vector_size(2 * W)));
 typedef int8_t bvec __attribute__((vector_size(W)));
 #endif
-typedef uint8_t nibbles __attribute__((vector_size(16)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -221,26 +220,6 @@ INLINE vec load_i8(const void *p)
 }
 #endif
 
-INLINE float one_f16(const unsigned char *p)
-{
-#if KERNELS_WIDTH > 4
-    return _cvtsh_ss(load_u16(p));
-#else
-    return f16_to_f32(load_u16(p));
-#endif
-}
-
-/* The 32 numbers of a Q4_0 block without their scale, as int8. */
-INLINE void split_nibbles(int8_t numbers[32], const unsigned char *p)
-{
-    nibbles b, low, high;
-    memcpy(&b, p, sizeof b);
-    low = (b & 15) - 8;
-    high = (b >> 4) - 8;
-    memcpy(numbers, &low, sizeof low);
-    memcpy(numbers + 16, &high, sizeof high);
-}
-
 static void unpack_f32(float *dst, const void *src, size_t n)
 {
     memcpy(dst, src, n * sizeof *dst);
@@ -253,7 +232,7 @@ static void unpack_f16(float *dst, const void *src, size_t n)
     for (; i + W <= n; i += W)
         store(dst + i, load_f16(p + 2 * i));
     for (; i < n; i++)
-        dst[i] = one_f16(p + 2 * i);
+        dst[i] = load_half(p + 2 * i);
 }
 
 static void unpack_bf16(float *dst, const void *src, size_t n)
@@ -266,26 +245,29 @@ static void unpack_bf16(float *dst, const void *src, size_t n)
         dst[i] = bf16_to_f32(load_u16(p + 2 * i));
 }
 
-static void unpack_q8_0(float *dst, const void *src, size_t n)
-{
-    const unsigned char *block = src;
-    for (size_t i = 0; i < n; i += 32, block += 34) {
-        float scale = one_f16(block);
-        for (size_t j = 0; j < 32; j += W)
-            store(dst + i + j, load_i8(block + 2 + j) * scale);
+#define DEFINE_UNPACK(TYPE, name, elements, bytes, group, has_offsets, ...)                                            \
+    static void unpack_##name(float *dst, const void *src, size_t n)                                                   \
+    {                                                                                                                  \
+        const unsigned char *block = src;                                                                              \
+        struct block_parts parts;                                                                                      \
+        for (size_t i = 0; i < n; i += (elements), block += (bytes)) {                                                 \
+            split_##name(&parts, block);                                                                               \
+            for (size_t j = 0; j < (elements); j += W) {                                                               \
+                vec numbers = load_i8(parts.numbers + j) * parts.scales[j / (group)];                                  \
+                store(dst + i + j, (has_offsets) ? numbers + parts.offsets[j / (group)] : numbers);                    \
+            }                                                                                                          \
+        }                                                                                                              \
     }
-}
+BLOCK_TYPES(DEFINE_UNPACK)
 
-static void unpack_q4_0(float *dst, const void *src, size_t n)
+static void unpack(quire_dtype type, float *dst, const void *src, size_t n)
 {
-    const unsigned char *block = src;
-    for (size_t i = 0; i < n; i += 32, block += 18) {
-        float scale = one_f16(block);
-        int8_t numbers[32];
-        split_nibbles(numbers, block + 2);
-        for (size_t j = 0; j < 32; j += W)
-            store(dst + i + j, load_i8(numbers + j) * scale);
-    }
+#define UNPACK_ROW(TYPE, name, ...) [QUIRE_DTYPE_##TYPE] = unpack_##name,
+    static void (*const of_type[QUIRE_DTYPE_COUNT])(float *, const void *, size_t) = {[QUIRE_DTYPE_F32] = unpack_f32,
+                                                                                      [QUIRE_DTYPE_F16] = unpack_f16,
+                                                                                      [QUIRE_DTYPE_BF16] = unpack_bf16,
+                                                                                      BLOCK_TYPES(UNPACK_ROW)};
+    of_type[type](dst, src, n);
 }
 
 /* --- dot products ---------------------------------------------------------------------------------------------- */
@@ -326,42 +308,50 @@ INLINE float one_bf16(const unsigned char *p)
 }
 
 DEFINE_DOT(dot_f32, 4, load_f32, one_f32)
-DEFINE_DOT(dot_f16, 2, load_f16, one_f16)
+DEFINE_DOT(dot_f16, 2, load_f16, load_half)
 DEFINE_DOT(dot_bf16, 2, load_bf16, one_bf16)
 
 #if KERNELS_WIDTH > 4
 #include "dot_fixed.h"
 #else
-/* A block of 32 int8 times x, without the scale. */
-INLINE vec block_dot(const void *numbers, const float *x)
-{
-    vec part = load_i8(numbers) * load(x);
-    for (size_t j = W; j < 32; j += W)
-        part += load_i8((const int8_t *)numbers + j) * load(x + j);
-    return part;
-}
-
-static float dot_q8_0(const void *w, const float *x, size_t n)
-{
-    const unsigned char *block = w;
-    vec sum[2] = {splat(0.0f), splat(0.0f)};
-    for (size_t i = 0; i < n; i += 32, block += 34)
-        sum[(i / 32) & 1] += block_dot(block + 2, x + i) * one_f16(block);
-    return lane_sum(sum[0] + sum[1]);
-}
-
-static float dot_q4_0(const void *w, const float *x, size_t n)
-{
-    const unsigned char *block = w;
-    vec sum[2] = {splat(0.0f), splat(0.0f)};
-    for (size_t i = 0; i < n; i += 32, block += 18) {
-        int8_t numbers[32];
-        split_nibbles(numbers, block + 2);
-        sum[(i / 32) & 1] += block_dot(numbers, x + i) * one_f16(block);
+/* What shares a scale is summed before it is scaled. */
+#define DEFINE_DOT_BLOCKS(TYPE, name, elements, bytes, group, has_offsets, ...)                                        \
+    static float dot_##name(const void *w, const float *x, size_t n)                                                   \
+    {                                                                                                                  \
+        const unsigned char *block = w;                                                                                \
+        struct block_parts parts;                                                                                      \
+        vec sum = splat(0.0f);                                                                                         \
+        for (size_t i = 0; i < n; i += (elements), block += (bytes)) {                                                 \
+            split_##name(&parts, block);                                                                               \
+            for (size_t j = 0; j < (elements); j += (group)) {                                                         \
+                vec products = splat(0.0f), total = splat(0.0f);                                                       \
+                for (size_t k = j; k < j + (group); k += W) {                                                          \
+                    products += load_i8(parts.numbers + k) * load(x + i + k);                                          \
+                    total += load(x + i + k);                                                                          \
+                }                                                                                                      \
+                sum += products * parts.scales[j / (group)];                                                           \
+                if (has_offsets)                                                                                       \
+                    sum += total * parts.offsets[j / (group)];                                                         \
+            }                                                                                                          \
+        }                                                                                                              \
+        return lane_sum(sum);                                                                                          \
     }
-    return lane_sum(sum[0] + sum[1]);
-}
+BLOCK_TYPES(DEFINE_DOT_BLOCKS)
 #endif
+
+static float dot(quire_dtype type, const void *w, const float *x, size_t n)
+{
+#define DOT_ROW(TYPE, name, ...) [QUIRE_DTYPE_##TYPE] = dot_##name,
+    static float (*const of_type[QUIRE_DTYPE_COUNT])(const void *, const float *, size_t) = {
+        [QUIRE_DTYPE_F32] = dot_f32,
+        [QUIRE_DTYPE_F16] = dot_f16,
+        [QUIRE_DTYPE_BF16] = dot_bf16,
+#if KERNELS_WIDTH == 4
+        BLOCK_TYPES(DOT_ROW)
+#endif
+    };
+    return of_type[type](w, x, n);
+}
 
 /* --- rows ------------------------------------------------------------------------------------------------------ */
 
@@ -473,18 +463,12 @@ const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .gemm = &KERNELS_GEMM,
     .gemm_exact = &KERNELS_GEMM_EXACT,
-    .unpack = {unpack_f32, unpack_f16, unpack_bf16, unpack_q8_0, unpack_q4_0},
-    .dot = {[QUIRE_DTYPE_F32] = dot_f32,
-            [QUIRE_DTYPE_F16] = dot_f16,
-            [QUIRE_DTYPE_BF16] = dot_bf16,
-#if KERNELS_WIDTH == 4
-            [QUIRE_DTYPE_Q8_0] = dot_q8_0,
-            [QUIRE_DTYPE_Q4_0] = dot_q4_0
-#endif
-    },
+    .unpack = unpack,
+    .dot = dot,
 #if KERNELS_WIDTH > 4
     .to_fixed = to_fixed,
-    .dot_fixed = {[QUIRE_DTYPE_Q8_0] = dot_fixed_q8_0, [QUIRE_DTYPE_Q4_0] = dot_fixed_q4_0},
+#define DOT_FIXED_ROW(TYPE, name, ...) [QUIRE_DTYPE_##TYPE] = dot_fixed_##name,
+    .dot_fixed = {BLOCK_TYPES(DOT_FIXED_ROW)},
 #endif
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,

@@ -183,9 +183,12 @@ static quire_status check_tensor(const struct binder *b, const struct row *row, 
                           tensor->name, shape_text(tensor->n_dims, tensor->dims).text, shape_text(n_dims, dims).text);
     bool is_block = tensor->is_number && quire_dtype_block_elements(tensor->type) > 1;
     if (!tensor->is_number || (row->rows == ONE && is_block))
-        return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' is of type %s, this build computes %s",
-                          tensor->path, tensor->name, tensor->type_name,
-                          row->rows == ONE ? "vectors in F32, F16 and BF16" : "F32, F16, BF16, Q8_0 and Q4_0");
+        return quire_fail(b->err, QUIRE_ERR_UNSUPPORTED, "'%s': tensor '%s' is of type %s, expected %s", tensor->path,
+                          tensor->name, tensor->type_name,
+                          row->rows == ONE
+                              ? "F32, F16 or BF16 for a vector"
+                              : "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, "
+                                "IQ4_NL or IQ4_XS");
     return QUIRE_OK;
 }
 

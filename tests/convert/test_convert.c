@@ -1,6 +1,7 @@
 /* Models go from each format to each, and nothing is lost on the way; what is in the way is not overwritten. */
 #include <jansson.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/blocks.h"
 #include "base/bytes.h"
@@ -283,6 +284,9 @@ static void other_files_and_fields_are_kept(void)
     f = fopen(place_path(place, "a/training_state.pt"), "w");
     fclose(f);
     mkdir(place_path(place, "a/sub"), 0777);
+    f = fopen(place_path(place, "a/huge.txt"), "w");
+    CHECK(f && ftruncate(fileno(f), 65 << 20) == 0);
+    fclose(f);
     convert(place_path(place, "a"), place_path(place, "b"), &options);
     f = fopen(place_path(place, "b/README.md"), "r");
     CHECK(f && fgets(text, sizeof text, f) && strcmp(text, "a card\n") == 0);
@@ -291,6 +295,7 @@ static void other_files_and_fields_are_kept(void)
     struct stat st;
     CHECK(stat(place_path(place, "b/training_state.pt"), &st) != 0);
     CHECK(stat(place_path(place, "b/sub"), &st) != 0);
+    CHECK(stat(place_path(place, "b/huge.txt"), &st) != 0);
     place_remove(place);
 }
 

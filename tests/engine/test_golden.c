@@ -2,6 +2,7 @@
 #include <dirent.h>
 
 #include "golden.h"
+#include "golden_types.h"
 #include "test.h"
 
 static const double TOLERANCE = 1e-4;
@@ -11,7 +12,7 @@ static const double TOLERANCE = 1e-4;
  * models of 32 channels have one block, with no others to even it out). */
 static double tolerance_of(const char *name, double want)
 {
-    bool is_fixed = strstr(name, "-q4_0") || strstr(name, "-q8_0");
+    bool is_fixed = strstr(name, "-q4_0") || strstr(name, "-q8_0") || strncmp(name, "types-", 6) == 0;
     return is_fixed ? 5e-5 * fmax(20, fabs(want)) : TOLERANCE;
 }
 
@@ -57,12 +58,13 @@ static double logprob_of(const float *logits, size_t n, int32_t id)
 }
 
 /* Decode: a few tokens are read, the others appended one by one. */
-static void check_decode(const char *name, const quire_model *model)
+static void check_decode(const char *name, const quire_model *model, const char *isa)
 {
     quire_error err = {0};
     quire_engine_options opts = options();
     quire_engine *engine;
     quire_book *book;
+    opts.isa = isa ? isa : opts.isa;
     size_t n, n_want, n_read = 5;
     int32_t *ids = golden_tokens(name, &n);
     double *want = golden_numbers(name, "logprobs.txt", &n_want);
@@ -93,7 +95,7 @@ static size_t for_all_folders(const char *prefix, const char *isa)
         int n_failed_before = test_n_failed_checks;
         quire_model *model = golden_model(entry->d_name);
         check_prefill(entry->d_name, model, isa);
-        check_decode(entry->d_name, model);
+        check_decode(entry->d_name, model, isa);
         quire_model_close(model);
         n_seen++;
         if (test_n_failed_checks > n_failed_before)
@@ -133,6 +135,40 @@ static void gguf_types(void)
     CHECK(for_all_folders("gguf-", NULL) >= 10);
 }
 
+static void check_types(const char *isa)
+{
+    static const char *const names[] = {"types-q8_0",   "types-q4_0",   "types-q4_1",   "types-q5_0",  "types-q5_1",
+                                        "types-q2_k",   "types-q3_k",   "types-q4_k",   "types-q5_k",  "types-q6_k",
+                                        "types-iq4_nl", "types-iq4_xs", "types-q4_k_m", "types-q3_k_l"};
+    char folder[64], path[96];
+    make_folder(folder);
+    snprintf(path, sizeof path, "%s/model.gguf", folder);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        int n_failed_before = test_n_failed_checks;
+        quire_error err = {0};
+        quire_model *model;
+        golden_write_types(path, names[i]);
+        REQUIRE_OK(quire_model_open(&model, path, &err));
+        check_prefill(names[i], model, isa);
+        check_decode(names[i], model, isa);
+        quire_model_close(model);
+        if (test_n_failed_checks > n_failed_before)
+            fprintf(stderr, "in %s\n", names[i]);
+    }
+    remove_folder(folder);
+}
+
+/* Every block type, and mixes of them as llama-quantize makes them. */
+static void block_types(void)
+{
+    check_types(NULL);
+}
+
+static void block_types_base_kernels(void)
+{
+    check_types("base");
+}
+
 static const struct test tests[] = {
     {"mosaic", mosaic},
     {"mosaic_reference_kernels", mosaic_reference_kernels},
@@ -140,6 +176,8 @@ static const struct test tests[] = {
     {"random_models", random_models},
     {"random_models_reference_kernels", random_models_reference_kernels},
     {"gguf_types", gguf_types},
+    {"block_types", block_types},
+    {"block_types_base_kernels", block_types_base_kernels},
 };
 
 TEST_MAIN(tests)

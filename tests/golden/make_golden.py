@@ -3,7 +3,7 @@
 
     python3 make_golden.py [NAME...]     all but `long`, or those named; `long` takes some minutes
 
-Needs numpy. The numbers do not change from run to run: weights and tokens come from seeds or formulas.
+Needs numpy, and the package gguf for `types-*`. The numbers do not change from run to run: weights and tokens come from seeds or formulas.
 """
 import json
 import pathlib
@@ -322,6 +322,57 @@ def make_gguf(name):
 
 for gguf_model in GGUF:
     CASES["gguf-" + gguf_model] = lambda name=gguf_model: make_gguf(name)
+
+
+# ------------------------------------------------------------------ every block type
+
+TYPES_CONFIG = {"d_model": 256, "n_heads": 4, "n_layers": 1, "expansion_ratio": 1, "max_seq_len": 64, "vocab_size": 64,
+                "no_bias": True, "attn_config": {"alibi": True, "attn_type": "multiquery_attention"}}
+# The halves that make weights of random bits a tenth or so in size: that of the scale, that of the offset.
+TYPES = {"q8_0": (0.0009, 0), "q4_0": (0.015, 0), "q4_1": (0.015, -0.1125), "q5_0": (0.008, 0),
+         "q5_1": (0.008, -0.124), "q2_k": (0.008, 0.012), "q3_k": (0.0015, 0), "q4_k": (0.0003, 0.00225),
+         "q5_k": (0.00015, 0.0023), "q6_k": (0.0001, 0), "iq4_nl": (0.001, 0), "iq4_xs": (0.0001, 0)}
+# As llama-quantize mixes them: matrices in the order of the model's tensors.
+MIXES = {"q4_k_m": ["q6_k", "q4_k", "q5_k", "q4_k", "q6_k"], "q3_k_l": ["q6_k", "q3_k", "q5_k", "q3_k", "q5_k"]}
+
+
+def random_blocks(kind, rows, cols, seed):
+    """Blocks whose bytes are the upper bytes of splitmix64's outputs for the seed, but for their halves; as stored and
+    as the package gguf understands them."""
+    import gguf
+    qtype = gguf.GGMLQuantizationType[kind.upper()]
+    elements, size = gguf.GGML_QUANT_SIZES[qtype]
+    n = rows * cols // elements * size
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    blocks = ((z ^ (z >> np.uint64(31))) >> np.uint64(56)).astype(np.uint8).reshape(-1, size)
+    at = {"q2_k": 80, "q3_k": 108, "q6_k": 208}.get(kind, 0)
+    for i, half in enumerate(TYPES[kind]):
+        if half:
+            blocks[:, at + 2 * i:at + 2 * i + 2] = np.frombuffer(np.float16(half).tobytes(), np.uint8)
+    return gguf.quants.dequantize(blocks, qtype).reshape(rows, cols).astype(np.float64)
+
+
+def make_types(name):
+    """No model is stored: recipe.txt has a line for each matrix, with its GGUF name, rows, type, halves and seed."""
+    folder = start("types-" + name)
+    stored, lines = {}, []
+    kinds = iter(MIXES.get(name, [name] * 5))
+    for i, (tensor, shape) in enumerate(shapes(TYPES_CONFIG).items()):
+        if len(shape) == 1:
+            stored[tensor] = np.ones(shape)
+            continue
+        kind, seed = next(kinds), 1000 + i
+        stored[tensor] = random_blocks(kind, *shape, seed)
+        lines.append(f"{formats.gguf_name(tensor)} {shape[0]} {kind} {TYPES[kind][0]} {TYPES[kind][1]} {seed}\n")
+    (folder / "recipe.txt").write_text("".join(lines))
+    write_answers(folder, TYPES_CONFIG, stored, random_ids(TYPES_CONFIG, 77))
+
+
+for types_name in [*TYPES, *MIXES]:
+    CASES["types-" + types_name] = lambda name=types_name: make_types(name)
 
 
 # ------------------------------------------------------------------ 84,000 tokens

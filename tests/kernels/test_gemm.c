@@ -1,5 +1,6 @@
 /* Products of many rows, each table's own against sums in double: odd sizes, stored types, padding, edges, NaN. */
 #include "base/bytes.h"
+#include "stored.h"
 #include "tables.h"
 
 enum { GUARD = 64, POISON = 0xA5 };
@@ -34,14 +35,13 @@ static void check_guard(const void *buffer, size_t n_bytes)
 
 static size_t row_bytes(const struct product *p)
 {
-    return p->k / quire_dtype_block_elements(p->type) * quire_dtype_block_bytes(p->type);
+    return stored_bytes(p->type, p->k);
 }
 
 static struct product make_product(const struct kernels *kernels, const struct gemm *gemm, size_t m, size_t n, size_t k,
                                    quire_dtype type, uint64_t *seed)
 {
     struct product p = {kernels, gemm, m, n, k, type, NULL, NULL, NULL, NULL};
-    size_t step = quire_dtype_block_elements(type), block_bytes = quire_dtype_block_bytes(type);
     p.x = malloc(m * k * sizeof *p.x);
     p.w = malloc(n * row_bytes(&p));
     p.w_float = malloc(n * k * sizeof *p.w_float);
@@ -50,19 +50,9 @@ static struct product make_product(const struct kernels *kernels, const struct g
         p.x[i] = test_random_float(seed);
     for (size_t i = 0; i < n; i++)
         p.bias[i] = test_random_float(seed);
-    for (size_t i = 0; i < n * k / step; i++) {
-        unsigned char *block = p.w + i * block_bytes;
-        float number = test_random_float(seed);
-        uint16_t half = type == QUIRE_DTYPE_BF16 ? f32_to_bf16(number) : f32_to_f16(number);
-        for (size_t b = 0; b < block_bytes; b++)
-            block[b] = (unsigned char)test_random(seed);
-        if (type == QUIRE_DTYPE_F32)
-            memcpy(block, &number, sizeof number);
-        else
-            memcpy(block, &half, sizeof half);
-    }
+    stored_random(p.w, type, n * k, seed);
     for (size_t j = 0; j < n; j++)
-        kernels_at(0, &(int){0})->unpack[type](p.w_float + j * k, p.w + j * row_bytes(&p), k);
+        kernels_at(0, &(int){0})->unpack(type, p.w_float + j * k, p.w + j * row_bytes(&p), k);
     return p;
 }
 
@@ -181,7 +171,8 @@ static void check_sizes(const struct kernels *kernels, const struct gemm *gemm, 
         release_product(&p);
     }
     for (int type = 0; type < QUIRE_DTYPE_COUNT; type++) {
-        struct product p = make_product(kernels, gemm, 9, 35, 288, (quire_dtype)type, seed);
+        size_t k = 256 + quire_dtype_block_elements((quire_dtype)type);
+        struct product p = make_product(kernels, gemm, 9, 35, k, (quire_dtype)type, seed);
         check_values(&p);
         release_product(&p);
     }

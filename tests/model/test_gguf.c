@@ -168,6 +168,7 @@ static void refuses_hostile_tensors(void)
         {"t", 4, huge, 0, 0, QUIRE_ERR_FORMAT, "overflows"},
         {"t", 1, huge, 2, 0, QUIRE_ERR_FORMAT, "cut short"},
         {"t", 1, odd, 8, 0, QUIRE_ERR_FORMAT, "of type Q8_0 has rows of 33 numbers, expected a multiple of 32"},
+        {"t", 1, odd, 12, 0, QUIRE_ERR_FORMAT, "of type Q4_K has rows of 33 numbers, expected a multiple of 256"},
         {"t", 1, row, 99, 0, QUIRE_ERR_UNSUPPORTED, "type 99"},
         {"t", 1, row, 0, 32, QUIRE_ERR_FORMAT, "at offset 32 of the data, expected 0"},
         {"t", 1, row, 0, UINT64_MAX - 31, QUIRE_ERR_FORMAT, "expected 0"},
