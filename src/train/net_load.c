@@ -4,8 +4,8 @@
 #include "net_private.h"
 
 /* What must be equal for the weights to mean the same. Norm and head differences show in which tensors there are, and
- * are asked for by name all the same. What has no weights and was changed when StoryWriter was made from the base model,
- * alibi_bias_max and clip_qkv, may differ. */
+ * are asked for by name all the same. What has no weights and was changed when StoryWriter was made from the base
+ * model, alibi_bias_max and clip_qkv, may differ. */
 static const char *differing_field(const quire_config *a, const quire_config *b)
 {
     const struct {
@@ -54,9 +54,8 @@ static void load_param(void *context, size_t item, uint32_t worker)
     }
     const struct matrix *matrix = field;
     for (size_t row = 0; row < matrix->rows; row++)
-        job->net->kernels->unpack[matrix->type](param->data + row * matrix->cols,
-                                                (const unsigned char *)matrix->data + row * matrix->row_bytes,
-                                                matrix->cols);
+        job->net->kernels->unpack(matrix->type, param->data + row * matrix->cols,
+                                  (const unsigned char *)matrix->data + row * matrix->row_bytes, matrix->cols);
 }
 
 quire_status net_load(struct net *net, const quire_model *model, quire_error *err)

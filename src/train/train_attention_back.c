@@ -42,7 +42,7 @@ static void pack_queries(void *context, size_t item, uint32_t worker)
     for (size_t r = 0; r < place.n; r++) {
         float lse = a->lse[head * tiles_n_tokens(tiles) + place.first_row + r];
         least = lse < least || isnan(lse) ? lse : least;
-        delta[r] = net->kernels->dot[QUIRE_DTYPE_F32](a->out + at + r * d, tiles->d_out + at + r * d, c->head_dim);
+        delta[r] = net->kernels->dot(QUIRE_DTYPE_F32, a->out + at + r * d, tiles->d_out + at + r * d, c->head_dim);
     }
     net->scratch.attention.least_lse[item] = least;
 }

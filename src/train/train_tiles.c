@@ -107,7 +107,7 @@ size_t tiles_n_tokens(const struct tiles *tiles)
 float tiles_row_norm(const struct net *net, const float *row)
 {
     uint32_t n = net->config.head_dim;
-    return sqrtf(net->kernels->dot[QUIRE_DTYPE_F32](row, row, n)) * (1 + ((float)n + 4) * 0x1p-23f);
+    return sqrtf(net->kernels->dot(QUIRE_DTYPE_F32, row, row, n)) * (1 + ((float)n + 4) * 0x1p-23f);
 }
 
 void tiles_make_side(const struct net *net, float *side, float *norm, const float *rows, size_t stride, size_t n,
