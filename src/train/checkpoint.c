@@ -7,8 +7,8 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "draft.h"
 #include "model/json.h"
+#include "new_file.h"
 
 #define MAGIC      "QUIRECKP"
 #define STATE_PART "state"
@@ -30,18 +30,18 @@ struct header {
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
 
-static quire_status write_parts(struct draft *draft, struct header *header, const struct checkpoint_part *parts,
+static quire_status write_parts(struct new_file *draft, struct header *header, const struct checkpoint_part *parts,
                                 quire_error *err)
 {
-    quire_status status = draft_reserve(draft, header->n_bytes, err);
+    quire_status status = new_file_reserve(draft, header->n_bytes, err);
     for (uint32_t i = 0; i < header->n_parts && status == QUIRE_OK; i++) {
         header->parts[i].hash = hash64(parts[i].data, parts[i].n_bytes);
-        status = draft_write_at(draft, parts[i].data, parts[i].n_bytes, header->parts[i].offset, err);
+        status = new_file_write_at(draft, parts[i].data, parts[i].n_bytes, header->parts[i].offset, err);
     }
     if (status != QUIRE_OK)
         return status;
     header->hash = hash64(header, offsetof(struct header, hash));
-    return draft_write_at(draft, header, sizeof *header, 0, err);
+    return new_file_write_at(draft, header, sizeof *header, 0, err);
 }
 
 quire_status checkpoint_save(const char *path, const json_t *state, const struct checkpoint_part *parts, size_t n_parts,
@@ -49,7 +49,7 @@ quire_status checkpoint_save(const char *path, const json_t *state, const struct
 {
     struct checkpoint_part all[CHECKPOINT_MAX_PARTS] = {{0}};
     struct header header = {.magic = MAGIC, .version = VERSION, .n_parts = (uint32_t)n_parts + 1};
-    struct draft draft = {.fd = -1};
+    struct new_file draft = {.fd = -1};
     char *text = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
     if (!text)
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a checkpoint's state");
@@ -63,12 +63,12 @@ quire_status checkpoint_save(const char *path, const json_t *state, const struct
         header.n_bytes = at + all[i].n_bytes;
         at = size_round_up(header.n_bytes, ALIGNMENT);
     }
-    quire_status status = draft_open(&draft, path, err);
+    quire_status status = new_file_open(&draft, path, err);
     if (status == QUIRE_OK)
         status = write_parts(&draft, &header, all, err);
     if (status == QUIRE_OK)
-        status = draft_commit(&draft, err);
-    draft_drop(&draft);
+        status = new_file_commit(&draft, err);
+    new_file_drop(&draft);
     free(text);
     return status;
 }

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "checkpoint.h"
-#include "draft.h"
+#include "new_file.h"
 
 #define PREFIX "step-"
 #define SUFFIX ".checkpoint"
@@ -90,5 +90,5 @@ static void remove_from(const char *folder, const char *suffix, size_t n_keep)
 void checkpoint_prune(const char *folder, size_t n_keep)
 {
     remove_from(folder, "", n_keep);
-    remove_from(folder, DRAFT_SUFFIX, 0);
+    remove_from(folder, NEW_FILE_SUFFIX, 0);
 }

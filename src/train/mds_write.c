@@ -8,9 +8,9 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "draft.h"
 #include "mds.h"
 #include "model/source.h"
+#include "new_file.h"
 
 #define DEFAULT_SIZE_LIMIT ((uint64_t)1 << 26)
 #define HASH_NAME          "xxh64"
@@ -100,15 +100,15 @@ static json_t *file_json(const char *basename, const void *bytes, size_t n)
 static quire_status write_file(const struct mds_writer *w, const char *basename, const void *bytes, size_t n,
                                quire_error *err)
 {
-    struct draft draft = {0};
+    struct new_file draft = {0};
     char *path = path_join(w->folder, basename, err);
-    quire_status status = path ? draft_open(&draft, path, err) : QUIRE_ERR_NO_MEMORY;
+    quire_status status = path ? new_file_open(&draft, path, err) : QUIRE_ERR_NO_MEMORY;
     free(path);
     if (status == QUIRE_OK)
-        status = draft_write(&draft, bytes, n, err);
+        status = new_file_write(&draft, bytes, n, err);
     if (status == QUIRE_OK)
-        return draft_commit(&draft, err);
-    draft_drop(&draft);
+        return new_file_commit(&draft, err);
+    new_file_drop(&draft);
     return status;
 }
 

@@ -5,14 +5,14 @@
 
 #include "base/mem.h"
 #include "corpus.h"
-#include "draft.h"
+#include "new_file.h"
 #include "token_file.h"
 
 /* Text is fed to the tokenizer in pieces of this size, ids are written in pieces of WRITE_IDS. */
 enum { FEED_BYTES = 1 << 20, WRITE_IDS = 1 << 16 };
 
 struct maker {
-    struct draft draft;
+    struct new_file draft;
     hash_state *hash; /* of all behind the header */
     quire_encoder *encoder;
     const struct token_watch *watch;
@@ -31,7 +31,7 @@ struct maker {
 static quire_status put(struct maker *m, const void *data, size_t n, quire_error *err)
 {
     hash_add(m->hash, data, n);
-    return draft_write(&m->draft, data, n, err);
+    return new_file_write(&m->draft, data, n, err);
 }
 
 static quire_status put_ids(struct maker *m, const int32_t *ids, size_t n, const char *where, quire_error *err)
@@ -137,7 +137,7 @@ static quire_status put_rest(struct maker *m, const char *key, quire_error *err)
     memcpy(header.key, key, HASH_HEX_SIZE);
     header.body_hash = hash_finish64(m->hash);
     header.header_hash = hash64(&header, offsetof(struct token_header, header_hash));
-    return draft_write_at(&m->draft, &header, sizeof header, 0, err);
+    return new_file_write_at(&m->draft, &header, sizeof header, 0, err);
 }
 
 quire_status token_file_make(const char *path, const char *key, const char *folder, const quire_tokenizer *tokenizer,
@@ -159,16 +159,16 @@ quire_status token_file_make(const char *path, const char *key, const char *fold
             status = quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a hash");
     }
     if (status == QUIRE_OK)
-        status = draft_open(&m.draft, path, err);
+        status = new_file_open(&m.draft, path, err);
     if (status == QUIRE_OK)
-        status = draft_write(&m.draft, blank, sizeof blank, err);
+        status = new_file_write(&m.draft, blank, sizeof blank, err);
     if (status == QUIRE_OK)
         status = corpus_walk(folder, add_document, &m, err);
     if (status == QUIRE_OK)
         status = put_rest(&m, key, err);
     if (status == QUIRE_OK)
-        status = draft_commit(&m.draft, err);
-    draft_drop(&m.draft);
+        status = new_file_commit(&m.draft, err);
+    new_file_drop(&m.draft);
     quire_encoder_close(m.encoder);
     if (m.hash)
         hash_close(m.hash);

@@ -1,4 +1,4 @@
-#include "draft.h"
+#include "new_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,16 +16,16 @@ static quire_status fail_errno(const char *what, const char *path, quire_error *
                       strerror(errno));
 }
 
-quire_status draft_open(struct draft *draft, const char *path, quire_error *err)
+quire_status new_file_open(struct new_file *draft, const char *path, quire_error *err)
 {
-    struct draft d = {.fd = -1, .path = mem_strdup(path, err)};
-    size_t n = strlen(path) + sizeof DRAFT_SUFFIX;
+    struct new_file d = {.fd = -1, .path = mem_strdup(path, err)};
+    size_t n = strlen(path) + sizeof NEW_FILE_SUFFIX;
     d.temporary = d.path ? mem_calloc(n, 1, "a path", err) : NULL;
     if (!d.temporary) {
         free(d.path);
         return QUIRE_ERR_NO_MEMORY;
     }
-    snprintf(d.temporary, n, "%s" DRAFT_SUFFIX, path);
+    snprintf(d.temporary, n, "%s" NEW_FILE_SUFFIX, path);
     d.fd = sys.open(d.temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (d.fd < 0) {
         quire_status status = fail_errno("make", d.temporary, err);
@@ -37,7 +37,7 @@ quire_status draft_open(struct draft *draft, const char *path, quire_error *err)
     return QUIRE_OK;
 }
 
-quire_status draft_write(struct draft *draft, const void *data, size_t n, quire_error *err)
+quire_status new_file_write(struct new_file *draft, const void *data, size_t n, quire_error *err)
 {
     quire_status status = sys_write_all(draft->fd, data, n, (off_t)draft->n_bytes, draft->path, err);
     if (status == QUIRE_OK)
@@ -45,7 +45,7 @@ quire_status draft_write(struct draft *draft, const void *data, size_t n, quire_
     return status;
 }
 
-quire_status draft_write_at(struct draft *draft, const void *data, size_t n, uint64_t offset, quire_error *err)
+quire_status new_file_write_at(struct new_file *draft, const void *data, size_t n, uint64_t offset, quire_error *err)
 {
     quire_status status = sys_write_all(draft->fd, data, n, (off_t)offset, draft->path, err);
     if (status == QUIRE_OK && offset + n > draft->n_bytes)
@@ -53,7 +53,7 @@ quire_status draft_write_at(struct draft *draft, const void *data, size_t n, uin
     return status;
 }
 
-quire_status draft_reserve(struct draft *draft, uint64_t n_bytes, quire_error *err)
+quire_status new_file_reserve(struct new_file *draft, uint64_t n_bytes, quire_error *err)
 {
     int result;
     do
@@ -86,7 +86,7 @@ static quire_status sync_folder_of(const char *path, quire_error *err)
     return status;
 }
 
-quire_status draft_commit(struct draft *draft, quire_error *err)
+quire_status new_file_commit(struct new_file *draft, quire_error *err)
 {
     quire_status status = QUIRE_OK;
     if (sync_fd(draft->fd) != 0)
@@ -102,11 +102,11 @@ quire_status draft_commit(struct draft *draft, quire_error *err)
         draft->temporary = NULL;
         status = sync_folder_of(draft->path, err);
     }
-    draft_drop(draft);
+    new_file_drop(draft);
     return status;
 }
 
-void draft_drop(struct draft *draft)
+void new_file_drop(struct new_file *draft)
 {
     if (draft->temporary) {
         if (draft->fd >= 0)
@@ -115,5 +115,5 @@ void draft_drop(struct draft *draft)
     }
     free(draft->temporary);
     free(draft->path);
-    *draft = (struct draft){.fd = -1};
+    *draft = (struct new_file){.fd = -1};
 }
