@@ -175,8 +175,7 @@ static quire_status check_tensor(const struct binder *b, const struct row *row, 
     const uint64_t *dims = shape + 2 - n_dims;
     if (!tensor)
         return quire_fail(b->err, QUIRE_ERR_FORMAT, "'%s' has no tensor '%s', expected one of shape %s", b->path,
-                          name_of(b, row, b->is_gguf ? row->gguf : row->hf, layer).text,
-                          shape_text(n_dims, dims).text);
+                          name_of(b, row, b->is_gguf ? row->gguf : row->hf, layer).text, shape_text(n_dims, dims).text);
     if (tensor->n_dims != n_dims || memcmp(tensor->dims, dims, n_dims * sizeof *dims) != 0)
         return quire_fail(b->err, QUIRE_ERR_FORMAT,
                           "'%s': tensor '%s' has shape %s, expected %s from the model's configuration", tensor->path,
@@ -339,34 +338,6 @@ quire_status weights_bind(struct quire_model *model, const char *path, quire_err
     return QUIRE_OK;
 }
 
-static void visit_row(const quire_config *c, const struct row *row, uint32_t layer,
-                      void (*visit)(void *, const struct weights_tensor *), void *context)
-{
-    struct weights_tensor tensor = {
-        .n_dims = row->rows == ONE ? 1 : 2,
-        .layer = layer,
-        .is_in_layer = row->scope == LAYER,
-        .offset = row->offset,
-    };
-    uint64_t shape[] = {dim_of(c, row->rows), dim_of(c, row->cols)};
-    memcpy(tensor.dims, shape + 2 - tensor.n_dims, tensor.n_dims * sizeof *shape);
-    struct name name = join_name(row->need == UNTIED ? schemes[0].head : schemes[0].body, row->hf, layer);
-    memcpy(tensor.name, name.text, sizeof name.text);
-    if (is_needed(c, row->need))
-        visit(context, &tensor);
-}
-
-void weights_each(const quire_config *config, void (*visit)(void *, const struct weights_tensor *), void *context)
-{
-    for (size_t i = 0; i < N_ROWS; i++)
-        if (rows[i].scope == MODEL)
-            visit_row(config, &rows[i], 0, visit, context);
-    for (uint32_t layer = 0; layer < config->n_layers; layer++)
-        for (size_t i = 0; i < N_ROWS; i++)
-            if (rows[i].scope == LAYER)
-                visit_row(config, &rows[i], layer, visit, context);
-}
-
 /* --- all problems, not the first ---------------------------------------------------------------------------------- */
 
 static quire_status report_row(struct binder *b, const struct row *row, uint32_t layer)
@@ -408,6 +379,9 @@ static quire_status list_row(struct binder *b, const struct row *row, uint32_t l
     weight->rows = (uint32_t)dim_of(b->config, row->rows);
     weight->cols = (uint32_t)dim_of(b->config, row->cols);
     weight->is_vector = row->rows == ONE;
+    weight->is_in_layer = row->scope == LAYER;
+    weight->layer = layer;
+    weight->offset = row->offset;
     weight->is_position = row->need == LEARNED_POSITIONS;
     weight->tensor = b->tensors ? find(b, row, layer) : NULL;
     return QUIRE_OK;

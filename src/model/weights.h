@@ -12,32 +12,21 @@
  * has none), UNSUPPORTED (a type that this build does not compute with), NO_MEMORY. */
 quire_status weights_bind(struct quire_model *model, const char *path, quire_error *err);
 
-/* A tensor that a model of some configuration has. */
-struct weights_tensor {
-    char name[96]; /* as published on the Hub: "transformer.blocks.0.attn.Wqkv.weight" */
-    uint32_t n_dims;
-    uint64_t dims[2]; /* as in struct tensor */
-    uint32_t layer;
-    bool is_in_layer; /* or in the model itself */
-    size_t offset;    /* in struct quire_model or struct layer: of a struct matrix where n_dims is 2, else of a pointer
-                         to floats */
-};
-
-/* Calls visit for each of them: those of the model itself first, then layer by layer. */
-void weights_each(const quire_config *config, void (*visit)(void *context, const struct weights_tensor *tensor),
-                  void *context);
-
 /* Everything that weights_bind would stumble over, not the first alone: a message for each. */
 void weights_report(const quire_config *config, const struct model_source *source, const char *path,
                     void (*on_problem)(void *user, const char *message), void *user);
 
 /* A tensor that a model of some configuration has. */
 struct weight {
-    char hf_name[96];            /* "transformer.blocks.0.attn.Wqkv.weight", as published */
-    char gguf_name[96];          /* "blk.0.attn_qkv.weight" */
-    uint32_t rows, cols;         /* rows is 1 where it is a vector */
-    bool is_vector;              /* a norm or a bias, of one dimension */
-    bool is_position;            /* the table of learned positions */
+    char hf_name[96];    /* "transformer.blocks.0.attn.Wqkv.weight", as published */
+    char gguf_name[96];  /* "blk.0.attn_qkv.weight" */
+    uint32_t rows, cols; /* rows is 1 where it is a vector */
+    bool is_vector;      /* a norm or a bias, of one dimension */
+    bool is_position;    /* the table of learned positions */
+    bool is_in_layer;    /* or in the model itself */
+    uint32_t layer;
+    size_t offset;               /* in struct quire_model or struct layer: of a struct matrix, or where is_vector of a
+                                    pointer to floats */
     const struct tensor *tensor; /* in the model's files; NULL where there are none */
 };
 

@@ -9,35 +9,28 @@
 
 enum { PAD = 16 }; /* numbers: each parameter begins on a cache line */
 
-struct count {
-    size_t n_params, n_numbers;
-    uint64_t n_parameters;
-    bool is_too_large;
-};
-
-static void count_one(void *context, const struct weights_tensor *tensor)
-{
-    struct count *count = context;
-    size_t n = (size_t)tensor->dims[0];
-    if ((tensor->n_dims == 2 && !size_mul(&n, n, (size_t)tensor->dims[1])) ||
-        !size_add(&count->n_numbers, count->n_numbers, n) || count->n_numbers > SIZE_MAX / sizeof(float) - PAD) {
-        count->is_too_large = true;
-        return;
-    }
-    count->n_params++;
-    count->n_parameters += n;
-    count->n_numbers = size_round_up(count->n_numbers, PAD);
-}
-
 quire_status net_params_count(struct net *net, quire_error *err)
 {
-    struct count count = {0};
-    weights_each(&net->config, count_one, &count);
-    if (count.is_too_large)
+    struct weight *weights;
+    size_t n_weights, n_numbers = 0;
+    uint64_t n_parameters = 0;
+    bool is_too_large = false;
+    quire_status status = weights_list(&weights, &n_weights, &net->config, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t i = 0; i < n_weights && !is_too_large; i++) {
+        size_t n;
+        is_too_large = !size_mul(&n, weights[i].rows, weights[i].cols) || !size_add(&n_numbers, n_numbers, n) ||
+                       n_numbers > SIZE_MAX / sizeof(float) - PAD;
+        n_parameters += is_too_large ? 0 : n;
+        n_numbers = size_round_up(n_numbers, PAD);
+    }
+    free(weights);
+    if (is_too_large)
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "a model of this configuration does not fit into memory at all");
-    net->n_params = count.n_params;
-    net->n_numbers = count.n_numbers;
-    net->n_parameters = count.n_parameters;
+    net->n_params = n_weights;
+    net->n_numbers = n_numbers;
+    net->n_parameters = n_parameters;
     return QUIRE_OK;
 }
 
@@ -75,39 +68,31 @@ static const struct param **net_slot(struct net *net, size_t offset, enum param_
     }
 }
 
-struct maker {
-    struct net *net;
-    size_t n_params, n_numbers; /* so far */
-};
-
-static void make_one(void *context, const struct weights_tensor *tensor)
+static void make_one(struct net *net, size_t index, const struct weight *weight, size_t first_number)
 {
-    struct maker *maker = context;
-    struct net *net = maker->net;
-    struct net_param *own = &net->net_params[maker->n_params];
-    struct param *param = &net->params[maker->n_params];
-    *own = (struct net_param){.layer = tensor->layer, .is_in_layer = tensor->is_in_layer, .offset = tensor->offset};
-    memcpy(own->name, tensor->name, sizeof own->name);
+    struct net_param *own = &net->net_params[index];
+    struct param *param = &net->params[index];
+    *own = (struct net_param){.layer = weight->layer, .is_in_layer = weight->is_in_layer, .offset = weight->offset};
+    memcpy(own->name, weight->hf_name, sizeof own->name);
     *param = (struct param){
         .name = own->name,
-        .n_dims = tensor->n_dims,
-        .n = (size_t)(tensor->n_dims == 2 ? tensor->dims[0] * tensor->dims[1] : tensor->dims[0]),
-        .data = net->weights + maker->n_numbers,
-        .grad = net->gradients + maker->n_numbers,
-        .decays = tensor->n_dims == 2,
+        .n_dims = weight->is_vector ? 1 : 2,
+        .dims = {weight->is_vector ? weight->cols : weight->rows, weight->is_vector ? 0 : weight->cols},
+        .n = (size_t)weight->rows * weight->cols,
+        .data = net->weights + first_number,
+        .grad = net->gradients + first_number,
+        .decays = !weight->is_vector,
     };
-    memcpy(param->dims, tensor->dims, sizeof param->dims);
-    if (tensor->is_in_layer)
-        *block_slot(&net->blocks[tensor->layer], tensor->offset, &own->kind) = param;
+    if (weight->is_in_layer)
+        *block_slot(&net->blocks[weight->layer], weight->offset, &own->kind) = param;
     else
-        *net_slot(net, tensor->offset, &own->kind) = param;
-    maker->n_params++;
-    maker->n_numbers += size_round_up(param->n, PAD);
+        *net_slot(net, weight->offset, &own->kind) = param;
 }
 
 quire_status net_params_make(struct net *net, quire_error *err)
 {
-    struct maker maker = {.net = net};
+    struct weight *weights;
+    size_t n_weights, first_number = 0;
     net->net_params = mem_calloc(net->n_params, sizeof *net->net_params, "the list of parameters", err);
     net->params = mem_calloc(net->n_params, sizeof *net->params, "the list of parameters", err);
     net->blocks = mem_calloc(net->config.n_layers, sizeof *net->blocks, "the blocks of a net", err);
@@ -117,7 +102,14 @@ quire_status net_params_make(struct net *net, quire_error *err)
         return QUIRE_ERR_NO_MEMORY;
     memset(net->weights, 0, net->n_numbers * sizeof(float));
     memset(net->gradients, 0, net->n_numbers * sizeof(float));
-    weights_each(&net->config, make_one, &maker);
+    quire_status status = weights_list(&weights, &n_weights, &net->config, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t i = 0; i < n_weights; i++) {
+        make_one(net, i, &weights[i], first_number);
+        first_number += size_round_up(net->params[i].n, PAD);
+    }
+    free(weights);
     if (net->config.tie_word_embeddings)
         net->lm_head = net->wte;
     return QUIRE_OK;
