@@ -128,7 +128,8 @@ const struct option_row option_rows[] = {
     {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_TRAIN, GROUP_TRAINING, "threads that compute",
      "the processors that may be used"},
     {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_TRAIN, GROUP_TRAINING,
-     "kernels for this instruction set: ref, base, avx2, avx512 or avx512-bf16", "$QUIRE_ISA, else the best that runs"},
+     "kernels to use: ref, base, avx2, avx2-i16, avx512, avx512-vnni or avx512-bf16",
+     "$QUIRE_ISA, else the best that runs"},
     {"verify", 0, NULL, OPTION_FLAG, FIELD(verify), 0, 0, ON(COMMAND_INFO), GROUP_GENERAL,
      "check the model's files instead: checksums, numbers, tensors, tokenizer", NULL},
 
