@@ -14,7 +14,7 @@
 #include "model/printable.h"
 #include "model/safetensors.h"
 #include "model/source.h"
-#include "pieces.h"
+#include "number_pieces.h"
 #include "verify_job.h"
 
 struct counts {
