@@ -63,10 +63,10 @@ void quire_training_cancel(quire_training *training)
 /* One process for a folder: two would remove each other's checkpoints. */
 static quire_status lock_folder(struct quire_training *t, quire_error *err)
 {
-    quire_status status = sys_make_folders(t->config.save_folder, err);
-    char *path = status == QUIRE_OK ? path_join(t->config.save_folder, "lock", err) : NULL;
-    if (status != QUIRE_OK || !path)
-        return status != QUIRE_OK ? status : QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    char *path = path_join(t->config.save_folder, "lock", err);
+    if (!path)
+        return QUIRE_ERR_NO_MEMORY;
     t->lock = sys.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (t->lock < 0)
         status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot open '%s': %s", path,
@@ -219,6 +219,8 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
 {
     struct train_config_given given;
     quire_status status = train_config_load(&t->config, &given, t->config_path, err);
+    if (status == QUIRE_OK)
+        status = training_tell_paths(t, err);
     if (status == QUIRE_OK && t->options.model_path)
         status = quire_model_open(&t->model, t->options.model_path, err);
     if (status == QUIRE_OK)
