@@ -75,8 +75,8 @@ typedef struct quire_training_options {
 /* Reads the configuration, the tokenizer, the texts (tokenised once and kept), plans the memory, and goes back to the
  * latest checkpoint where there is one. The options' strings are copied.
  * Errors: FORMAT (configuration: key and line; data), MISMATCH (with a checkpoint or a model, by field), NO_MEMORY (the
- * plan is more than the machine has: what to reduce), BUSY (another process trains in that folder), USAGE, TEXT, IO,
- * NO_SPACE, CANCELLED. */
+ * plan is more than the machine has: what to reduce), BUSY (another process trains in that folder), USAGE, TEXT,
+ * UNSUPPORTED (a SentencePiece vocabulary: no model is written with one), IO, NO_SPACE, CANCELLED. */
 QUIRE_API quire_status quire_training_open(quire_training **out, const quire_training_options *opts, quire_error *err);
 
 /* One optimiser step, and what falls due after it: log, checkpoint, validation, a sample. A step with a spike of the

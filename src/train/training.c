@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "model/source.h"
 #include "quire/quire.h"
+#include "tokenizer/tokenizer_private.h"
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */
 
@@ -106,6 +107,17 @@ static quire_status open_tokenizer(struct quire_training *t, quire_error *err)
     quire_tokenizer_close(t->tokenizer);
     t->tokenizer = of_model;
     return status;
+}
+
+/* Found out now and not when the run is over. */
+static quire_status check_writable(const struct quire_training *t, quire_error *err)
+{
+    if (!t->tokenizer->vocab.pieces)
+        return QUIRE_OK;
+    return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                      "'%s': the tokenizer is a SentencePiece vocabulary, which no model is written with; take a "
+                      "tokenizer.json",
+                      t->config_path);
 }
 
 /* What a run takes of memory, told, and compared with what there is. */
@@ -225,6 +237,8 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
         status = quire_model_open(&t->model, t->options.model_path, err);
     if (status == QUIRE_OK)
         status = open_tokenizer(t, err);
+    if (status == QUIRE_OK)
+        status = check_writable(t, err);
     if (status == QUIRE_OK)
         status = training_model_config(t, &given, err);
     if (status != QUIRE_OK)

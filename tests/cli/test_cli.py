@@ -380,6 +380,21 @@ class Convert(Case):
         self.assert_error(self.run_quire("convert", "no-such-model", "-o", "x", code=3), "no-such-model")
         self.assert_error(self.run_quire("convert", self.model, "-o", "no/such/m.gguf", code=1), "no/such")
 
+    def test_sentencepiece_stays_as_it_is(self):
+        make = [sys.executable, HERE / "make_model.py"]
+        subprocess.run([*make, self.folder / "spiece", "--spiece"], check=True)
+        subprocess.run([*make, self.folder / "packed", "--spiece", "--gguf"], check=True)
+        self.run_quire("convert", "spiece", "-o", "copy", "-q")
+        self.assertEqual((self.folder / "copy" / "spiece.model").read_bytes(),
+                         (self.folder / "spiece" / "spiece.model").read_bytes())
+        self.run_quire("convert", "packed/model.gguf", "-o", "copy.gguf", "-q")
+        want = self.run_quire("tokenize", "-m", "spiece", self.story).out
+        for model in ("copy", "copy.gguf"):
+            self.assertEqual(self.run_quire("tokenize", "-m", model, self.story).out, want)
+            self.assertIn("all is sound", self.run_quire("info", "--verify", model).err)
+        self.assert_error(self.run_quire("convert", "spiece", "-o", "x.gguf", code=3), "SentencePiece", "to a folder")
+        self.assert_error(self.run_quire("convert", "packed/model.gguf", "-o", "x", code=3), "SentencePiece", "to a GGUF")
+
     def test_verify(self):
         self.run_quire("convert", self.model, "-o", "m.gguf", "-q")
         self.assertIn("all is sound", self.run_quire("info", "--verify", "m.gguf").err)
