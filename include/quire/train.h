@@ -50,6 +50,14 @@ typedef struct quire_training_event {
     double seconds_left; /* at the speed of the last steps */
 } quire_training_event;
 
+/* The files and folders that a configuration names. Texts are valid during the call. */
+typedef struct quire_training_paths {
+    const char *read[6]; /* the model, the tokenizer, the texts, the list of what is held out */
+    size_t n_read;
+    const char *written[2]; /* folders that are there now: the run's, and that of the token files */
+    size_t n_written;
+} quire_training_paths;
+
 typedef struct quire_training_options {
     const char *config_path;
     const char *model_path; /* NULL: a new model. Else the run starts from this one's weights, shape and tokenizer */
@@ -58,14 +66,17 @@ typedef struct quire_training_options {
     double peak_flops;      /* what the machine can do at best, for the log; 0: not known */
     /* NULL: nobody watches. Anything but 0 stops the work, as quire_training_cancel does. */
     int (*on_event)(void *user, const quire_training_event *event);
+    /* NULL, or called once while the run opens: the configuration has been read, its folders are made, and nothing else
+     * that it names has been opened. Here a program can give up its rights to all other files. */
+    void (*on_paths)(void *user, const quire_training_paths *paths);
     void *user;
 } quire_training_options;
 
 /* Reads the configuration, the tokenizer, the texts (tokenised once and kept), plans the memory, and goes back to the
  * latest checkpoint where there is one. The options' strings are copied.
  * Errors: FORMAT (configuration: key and line; data), MISMATCH (with a checkpoint or a model, by field), NO_MEMORY (the
- * plan is more than the machine has: what to reduce), BUSY (another process trains in that folder), USAGE, TEXT, IO,
- * NO_SPACE, CANCELLED. */
+ * plan is more than the machine has: what to reduce), BUSY (another process trains in that folder), USAGE, TEXT,
+ * UNSUPPORTED (a SentencePiece vocabulary: no model is written with one), IO, NO_SPACE, CANCELLED. */
 QUIRE_API quire_status quire_training_open(quire_training **out, const quire_training_options *opts, quire_error *err);
 
 /* One optimiser step, and what falls due after it: log, checkpoint, validation, a sample. A step with a spike of the

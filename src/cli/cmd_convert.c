@@ -6,6 +6,7 @@
 #include "json_out.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "text.h"
 
 struct convert_run {
@@ -68,6 +69,16 @@ static enum exit_code convert(struct convert_run *run, const quire_model *model,
     return EXIT_DONE;
 }
 
+static void confine(const struct options *o)
+{
+    struct sandbox sandbox;
+    char report[SANDBOX_REPORT_SIZE];
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
+    sandbox_allow_linked(&sandbox, o->arguments[0]);
+    sandbox_allow_output(&sandbox, o->out);
+    sandbox_enter(&sandbox, report);
+}
+
 enum exit_code cmd_convert(const struct options *o)
 {
     struct convert_run run = {.o = o, .notices = json_array()};
@@ -83,6 +94,7 @@ enum exit_code cmd_convert(const struct options *o)
     options.has_type = o->type != NULL;
     quire_status status = o->type ? quire_dtype_parse(&options.type, o->type, &err) : QUIRE_OK;
     enum exit_code code = EXIT_DONE;
+    confine(o);
     if (status != QUIRE_OK)
         code = fail(&run, status, FROM_OPTIONS, &err);
     else if ((status = quire_model_open(&model, o->arguments[0], &err)) != QUIRE_OK)

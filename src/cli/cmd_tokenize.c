@@ -72,10 +72,7 @@ static enum exit_code tokenize_document(struct session *s, struct document *d, v
 /* The shards are complete when every document is in them; a folder without an index is none. */
 static enum exit_code tokenize_all(struct session *s, struct tokenizing *t)
 {
-    const struct options *o = s->o;
-    if (o->mds && quire_shards_open(&t->shards, o->mds, false, &s->error) != QUIRE_OK)
-        return session_fail(s, FROM_OPTIONS);
-    enum exit_code code = session_each(s, o->n_arguments, tokenize_document, t);
+    enum exit_code code = session_each(s, s->o->n_arguments, tokenize_document, t);
     if (code == EXIT_DONE && t->shards && quire_shards_finish(t->shards, &s->error) != QUIRE_OK)
         code = session_fail(s, FROM_WORK);
     return code;
@@ -85,7 +82,10 @@ enum exit_code cmd_tokenize(const struct options *o)
 {
     struct session s = {0};
     struct tokenizing tokenizing = {0};
-    quire_status status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
+    /* The shards' folder has to be there before the sandbox, which the session enters. */
+    quire_status status = o->mds ? quire_shards_open(&tokenizing.shards, o->mds, false, &s.error) : QUIRE_OK;
+    if (status == QUIRE_OK)
+        status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
     enum exit_code code = status == QUIRE_OK ? tokenize_all(&s, &tokenizing) : session_fail(&s, s.source);
     quire_shards_close(tokenizing.shards);
     free(tokenizing.ids);

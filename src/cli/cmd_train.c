@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "text.h"
 #include "train_plot.h"
 
@@ -62,6 +63,22 @@ static void measure_peak(struct train_run *run)
 
 /* --- the run ------------------------------------------------------------------------------------------------------ */
 
+/* A configuration is its user's own, as a command line is: it says what may be written, and is read before. A sample is
+ * written by an engine. */
+static void confine(void *user, const quire_training_paths *paths)
+{
+    const struct train_run *run = user;
+    struct sandbox sandbox;
+    char report[SANDBOX_REPORT_SIZE];
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
+    for (size_t i = 0; i < paths->n_read; i++)
+        sandbox_allow_linked(&sandbox, paths->read[i]);
+    for (size_t i = 0; i < paths->n_written; i++)
+        sandbox_allow(&sandbox, paths->written[i], SANDBOX_WRITE);
+    sandbox_allow_temporary(&sandbox);
+    sandbox_enter(&sandbox, report);
+}
+
 /* A signal stops the run between two micro-batches: what is done is saved, and it is said how to go on. */
 static enum exit_code interrupted(struct train_run *run, quire_training *training)
 {
@@ -98,6 +115,7 @@ static enum exit_code run_training(struct train_run *run)
                                             .isa = o->isa,
                                             .peak_flops = run->peak_flops,
                                             .on_event = on_event,
+                                            .on_paths = confine,
                                             .user = run};
     quire_status status = quire_training_open(&training, &options, &run->error);
     if (status == QUIRE_ERR_CANCELLED) {
@@ -137,6 +155,7 @@ static enum exit_code print_keys(struct train_run *run)
     return status == QUIRE_OK ? EXIT_DONE : is_closed ? EXIT_FAILED : fail(run, status, FROM_WORK);
 }
 
+/* Starts a program, so that it stays out of the sandbox; it reads a log of Quire's own. */
 static enum exit_code plot(struct train_run *run)
 {
     const char *to = run->o->out ? run->o->out : "loss.svg";

@@ -8,6 +8,7 @@
 #include "model_path.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "text.h"
 
 struct verify_run {
@@ -105,6 +106,16 @@ static enum exit_code verify(struct verify_run *run, const char *path)
     return fail(run, status, FROM_INPUT);
 }
 
+static void confine(struct verify_run *run, const char *path)
+{
+    struct sandbox sandbox;
+    char report[SANDBOX_REPORT_SIZE];
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
+    sandbox_allow_linked(&sandbox, path);
+    sandbox_enter(&sandbox, report);
+    progress_detail(&run->progress, "%s", report);
+}
+
 enum exit_code info_verify(const struct options *o, const char *given)
 {
     struct verify_run run = {.o = o, .findings = json_array()};
@@ -113,6 +124,8 @@ enum exit_code info_verify(const struct options *o, const char *given)
     quire_status status = model_path_find(&path, given, &run.error);
     if (status == QUIRE_OK)
         status = output_open(&run.output, &run.error);
+    if (status == QUIRE_OK)
+        confine(&run, path);
     enum exit_code code = status == QUIRE_OK ? verify(&run, path) : fail(&run, status, FROM_OPTIONS);
     output_close(&run.output);
     free(path);

@@ -107,7 +107,8 @@ const struct option_row option_rows[] = {
      "the HuggingFace checkpoint folder or GGUF file to start from", NULL},
     {"help", 'h', NULL, OPTION_FLAG, FIELD(wants_help), 0, 0, ON_ALL, GROUP_GENERAL, "show this help", NULL},
     {"version", 0, NULL, OPTION_FLAG, FIELD(wants_version), 0, 0, ON_ALL, GROUP_GENERAL, "show the version", NULL},
-    {"no-sandbox", 0, NULL, OPTION_FLAG, FIELD(no_sandbox), 0, 0, ON_MODEL | ON(COMMAND_KV), GROUP_GENERAL,
+    {"no-sandbox", 0, NULL, OPTION_FLAG, FIELD(no_sandbox), 0, 0,
+     ON_MODEL | ON(COMMAND_KV) | ON(COMMAND_CONVERT) | ON_TRAIN, GROUP_GENERAL,
      "keep all rights of the user: network, programs, files", "they are given up"},
 
     {"out", 'o', "OUT", OPTION_TEXT, FIELD(out), 0, 0, ON(COMMAND_CONVERT), GROUP_CONVERTING,

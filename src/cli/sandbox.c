@@ -108,7 +108,7 @@ void sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_acces
 }
 
 /* Download caches keep a model as a folder of links into another one. */
-void sandbox_allow_model(struct sandbox *sandbox, const char *path)
+void sandbox_allow_linked(struct sandbox *sandbox, const char *path)
 {
     sandbox_allow(sandbox, path, SANDBOX_READ);
     DIR *folder = sandbox->ruleset >= 0 ? opendir(path) : NULL;
@@ -132,6 +132,12 @@ void sandbox_allow_output(struct sandbox *sandbox, const char *path)
     int n = snprintf(copy, sizeof copy, "%s", path);
     if (n > 0 && (size_t)n < sizeof copy)
         sandbox_allow(sandbox, dirname(copy), SANDBOX_WRITE);
+}
+
+void sandbox_allow_temporary(struct sandbox *sandbox)
+{
+    const char *path = getenv("TMPDIR");
+    sandbox_allow(sandbox, path && *path ? path : "/var/tmp", SANDBOX_WRITE);
 }
 
 /* --- all threads ------------------------------------------------------------------------------------------------- */

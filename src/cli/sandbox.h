@@ -45,11 +45,14 @@ void sandbox_begin(struct sandbox *sandbox, bool is_wanted);
 /* Lets a file, or all below a folder, be used. A path that leads nowhere, or is no file, needs no leave. */
 void sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_access access);
 
-/* Lets a model be read: a file, or a folder with the files that its links lead to. */
-void sandbox_allow_model(struct sandbox *sandbox, const char *path);
+/* Lets a model or texts be read: a file, or a folder with the files that its links lead to. */
+void sandbox_allow_linked(struct sandbox *sandbox, const char *path);
 
 /* Lets files be made and removed in the folder where path is, or will be. */
 void sandbox_allow_output(struct sandbox *sandbox, const char *path);
+
+/* Lets the folder of temporary files be used: an engine keeps there what does not fit in memory. */
+void sandbox_allow_temporary(struct sandbox *sandbox);
 
 /* From here on all threads of this process have these rights and no others. To be called before the program starts
  * threads of its own. The report says in words what is in force. */

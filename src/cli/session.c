@@ -90,22 +90,23 @@ static void make_ring(struct session *s)
 static void confine(struct session *s, enum session_need need)
 {
     const struct options *o = s->o;
-    const char *temporary = getenv("TMPDIR");
     struct sandbox sandbox;
     char report[SANDBOX_REPORT_SIZE];
     sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
     if (s->model_path)
-        sandbox_allow_model(&sandbox, s->model_path);
+        sandbox_allow_linked(&sandbox, s->model_path);
     for (size_t i = 0; i < o->n_arguments; i++)
         sandbox_allow(&sandbox, o->arguments[i], SANDBOX_READ);
     if (s->store && !o->no_sandbox) {
         make_store(s->store);
         sandbox_allow(&sandbox, s->store, SANDBOX_WRITE);
     }
+    if (o->mds)
+        sandbox_allow(&sandbox, o->mds, SANDBOX_WRITE);
     if (!o->no_sandbox && !o->no_uring)
         make_ring(s);
     if (need != NEED_TOKENIZER)
-        sandbox_allow(&sandbox, temporary && *temporary ? temporary : "/var/tmp", SANDBOX_WRITE);
+        sandbox_allow_temporary(&sandbox);
     sandbox_enter(&sandbox, report);
     progress_detail(&s->progress, "%s", report);
 }

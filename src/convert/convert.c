@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "model/model.h"
 #include "model_writer.h"
+#include "tokenizer/tokenizer_private.h"
 
 quire_convert_options quire_convert_defaults(void)
 {
@@ -18,8 +19,17 @@ static bool has_tokenizer(const quire_model *model)
     return strcmp(model->tokenizer_fingerprint, "none") != 0;
 }
 
-/* Where the format stays, a tokenizer of a kind that this build cannot use passes through as it is; where it changes it
- * must be understood. */
+static quire_status refuse_pieces(const quire_model *model, quire_error *err)
+{
+    bool is_gguf = model_gguf(model) != NULL;
+    return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                      "'%s' has a SentencePiece vocabulary, which is kept as it is and not written in another format; "
+                      "convert to a %s, with an output whose name %s in .gguf",
+                      quire_model_path(model), is_gguf ? "GGUF" : "folder", is_gguf ? "ends" : "does not end");
+}
+
+/* Where the format stays, a tokenizer of a kind that this build cannot use, or not write, passes through as it is;
+ * where it changes it must be understood. */
 static quire_status open_tokenizer(quire_tokenizer **out, const quire_model *model, bool keeps_format, quire_error *err)
 {
     quire_error why = {0};
@@ -27,6 +37,11 @@ static quire_status open_tokenizer(quire_tokenizer **out, const quire_model *mod
     if (!has_tokenizer(model))
         return QUIRE_OK;
     quire_status status = quire_tokenizer_open(out, model, &why);
+    if (status == QUIRE_OK && (*out)->vocab.pieces) {
+        quire_tokenizer_close(*out);
+        *out = NULL;
+        return keeps_format ? QUIRE_OK : refuse_pieces(model, err);
+    }
     if (status == QUIRE_OK || (status == QUIRE_ERR_UNSUPPORTED && keeps_format))
         return QUIRE_OK;
     return quire_fail(err, status, "%s", why.message);

@@ -9,7 +9,7 @@
 #include "base/sys.h"
 #include "checksums.h"
 #include "model/model.h"
-#include "stream_pieces.h"
+#include "number_pieces.h"
 
 static size_t numbers_of(const struct stream_tensor *tensor)
 {

@@ -63,9 +63,10 @@ static quire_status report_unused(struct verify_job *job, const quire_model *mod
     for (size_t i = 0; i < tensors->n && status == QUIRE_OK; i++) {
         const char *name = tensors->items[i].name;
         struct printable shown = printable(name, strlen(name));
+        const char *obstacle = tensors->items[i].obstacle;
         if (!is_used[i])
-            verify_found(job, QUIRE_FINDING_UNUSED, false, shown.text, "tensor '%s' is no part of the model",
-                         shown.text);
+            verify_found(job, QUIRE_FINDING_UNUSED, false, shown.text, "tensor '%s' is no part of the model%s%s",
+                         shown.text, obstacle ? ", and its data was not checked: it " : "", obstacle ? obstacle : "");
     }
     free(weights);
     free(is_used);

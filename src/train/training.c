@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "model/source.h"
 #include "quire/quire.h"
+#include "tokenizer/tokenizer_private.h"
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */
 
@@ -63,10 +64,10 @@ void quire_training_cancel(quire_training *training)
 /* One process for a folder: two would remove each other's checkpoints. */
 static quire_status lock_folder(struct quire_training *t, quire_error *err)
 {
-    quire_status status = sys_make_folders(t->config.save_folder, err);
-    char *path = status == QUIRE_OK ? path_join(t->config.save_folder, "lock", err) : NULL;
-    if (status != QUIRE_OK || !path)
-        return status != QUIRE_OK ? status : QUIRE_ERR_NO_MEMORY;
+    quire_status status = QUIRE_OK;
+    char *path = path_join(t->config.save_folder, "lock", err);
+    if (!path)
+        return QUIRE_ERR_NO_MEMORY;
     t->lock = sys.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (t->lock < 0)
         status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot open '%s': %s", path,
@@ -106,6 +107,17 @@ static quire_status open_tokenizer(struct quire_training *t, quire_error *err)
     quire_tokenizer_close(t->tokenizer);
     t->tokenizer = of_model;
     return status;
+}
+
+/* Found out now and not when the run is over. */
+static quire_status check_writable(const struct quire_training *t, quire_error *err)
+{
+    if (!t->tokenizer->vocab.pieces)
+        return QUIRE_OK;
+    return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                      "'%s': the tokenizer is a SentencePiece vocabulary, which no model is written with; take a "
+                      "tokenizer.json",
+                      t->config_path);
 }
 
 /* What a run takes of memory, told, and compared with what there is. */
@@ -219,10 +231,14 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
 {
     struct train_config_given given;
     quire_status status = train_config_load(&t->config, &given, t->config_path, err);
+    if (status == QUIRE_OK)
+        status = training_tell_paths(t, err);
     if (status == QUIRE_OK && t->options.model_path)
         status = quire_model_open(&t->model, t->options.model_path, err);
     if (status == QUIRE_OK)
         status = open_tokenizer(t, err);
+    if (status == QUIRE_OK)
+        status = check_writable(t, err);
     if (status == QUIRE_OK)
         status = training_model_config(t, &given, err);
     if (status != QUIRE_OK)

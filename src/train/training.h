@@ -83,6 +83,11 @@ quire_status training_check_cancelled(const struct quire_training *t, quire_erro
  * which given keys must agree. n_tokens: of the tokenizer. Errors: FORMAT, MISMATCH, UNSUPPORTED. */
 quire_status training_model_config(struct quire_training *t, const struct train_config_given *given, quire_error *err);
 
+/* training_paths.c. tell_paths: makes the run's folders and tells options.on_paths. texts_folder: *out is malloc'ed;
+ * split: "" for none. Errors: IO, NO_SPACE, NO_MEMORY. */
+quire_status training_tell_paths(const struct quire_training *t, quire_error *err);
+quire_status training_texts_folder(char **out, const char *local, const char *split, quire_error *err);
+
 /* training_data.c */
 quire_status training_data_open(struct quire_training *t, quire_error *err);
 void training_data_close(struct training_data *data);

@@ -21,10 +21,12 @@ static quire_status open_file(struct quire_training *t, struct token_file *file,
 {
     struct token_watch watch = {on_reading, t};
     bool is_new = false;
-    char *folder = split[0] ? path_join(local, split, err) : mem_strdup(local, err);
+    char *folder = NULL;
+    quire_status status = training_texts_folder(&folder, local, split, err);
     char *cache = t->config.data_cache[0] ? mem_strdup(t->config.data_cache, err)
                                           : path_join(t->config.save_folder, "tokens", err);
-    quire_status status = folder && cache ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    if (status == QUIRE_OK && !cache)
+        status = QUIRE_ERR_NO_MEMORY;
     if (status == QUIRE_OK)
         status = token_file_open(file, &is_new, folder, cache, t->tokenizer, t->model_config.vocab_size, &watch, err);
     if (status == QUIRE_OK)

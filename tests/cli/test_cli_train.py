@@ -101,9 +101,11 @@ class Train(test_cli.Case):
         self.assertIn("'--model'", self.run_quire("finetune", "a.yaml", code=2).err)
         empty = self.folder / "empty"
         empty.mkdir()
+        spiece = test_cli.HERE.parent / "tokenizer" / "data" / "spiece" / "plain.model"
         for changes, message in (
                 ({"train_loader": {"dataset": {"local": str(empty)}}}, "has no text to train on"),
                 ({"holdout": {"list": "absent.tsv"}}, "absent.tsv"),
+                ({"tokenizer": {"name": str(spiece)}}, "SentencePiece"),
                 ({"model": {"d_model": 65536, "n_heads": 16, "n_layers": 1024}}, "available: reduce"),
                 ({"model": {"d_model": 18, "n_heads": 4}}, "not a multiple of n_heads"),
                 ({"model": {"max_seq_len": 100000}}, "one sample needs")):

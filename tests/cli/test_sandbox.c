@@ -211,7 +211,7 @@ static void child_with_links(void)
     bool landlock = has_landlock();
     sandbox_begin(&sandbox, true);
     snprintf(path, sizeof path, "%s/model", scratch);
-    sandbox_allow_model(&sandbox, path);
+    sandbox_allow_linked(&sandbox, path);
     snprintf(path, sizeof path, "%s/out/book", scratch);
     sandbox_allow_output(&sandbox, path);
     sandbox_enter(&sandbox, report);

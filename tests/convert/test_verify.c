@@ -3,7 +3,9 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <unistd.h>
 
+#include "../model/torch_writer.h"
 #include "convert_test.h"
 #include "model/gguf_file.h"
 #include "model/model.h"
@@ -11,15 +13,18 @@
 
 struct seen {
     unsigned n[QUIRE_FINDING_TOKENIZER + 1], n_damage[QUIRE_FINDING_TOKENIZER + 1];
-    char last[600];    /* message */
-    char damaged[100]; /* the tensor of the last finding that is damage */
+    unsigned n_obstacles; /* tensors whose data was not checked */
+    char last[600];       /* message */
+    char damaged[100];    /* the tensor of the last finding that is damage */
 };
 
 static void on_found(void *user, const quire_finding *finding)
 {
+
     struct seen *seen = user;
     seen->n[finding->kind]++;
     seen->n_damage[finding->kind] += finding->is_damage;
+    seen->n_obstacles += strstr(finding->message, "was not checked: it is a view") != NULL;
     snprintf(seen->last, sizeof seen->last, "%.599s", finding->message);
     if (finding->is_damage)
         snprintf(seen->damaged, sizeof seen->damaged, "%s", finding->tensor ? finding->tensor : "");
@@ -209,6 +214,119 @@ static void models_without_checksums_or_tokenizer(void)
     CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 1);
 }
 
+/* A piece's text comes back, whatever is done to spaces; what no piece spells is lost, and no damage. */
+static void sentencepiece_vocabularies_are_sound(void)
+{
+    static const char *const names[] = {"plain", "squeeze", "bytes", "code"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct made made;
+        char source[4096];
+        quire_error err = {0};
+        quire_verify_result result = {0};
+        quire_config config = made_config(32);
+        quire_convert_options options = quire_convert_defaults();
+        char *place = place_make();
+        snprintf(source, sizeof source, QUIRE_SOURCE_DIR "/tests/tokenizer/data/spiece/%s.model", names[i]);
+        made_open(&made, &config, source, 8);
+        made.content.tokenizer = NULL;
+        const char *folder = place_path(place, "folder");
+        REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
+        struct bytes spiece = file_read(source);
+        file_write(folder, "spiece.model", spiece.data, spiece.n);
+        struct seen seen = look(folder, QUIRE_OK, &result);
+        CHECK_EQ_INT(result.n_damaged, 0);
+        CHECK(seen.n[QUIRE_FINDING_TOKENIZER] >= 1);
+        bytes_release(&spiece);
+        end(place, &made);
+    }
+}
+
+/* Two numbers as the writer of pickles has them. */
+static void put_pair(unsigned char pair[20], uint64_t first, uint64_t second)
+{
+    static const unsigned char code[2] = {0x8A, 8};
+    memcpy(pair, code, 2);
+    memcpy(pair + 2, &first, 8);
+    memcpy(pair + 10, code, 2);
+    memcpy(pair + 12, &second, 8);
+}
+
+/* The model's weights as torch.save writes them, and beside them a shard with views. A matrix that is named, d_model
+ * squared, is the transpose of what lies in its storage. */
+static void write_torch(const struct made *made, const char *folder, const char *transposed)
+{
+    size_t n = made->content.n_weights, d = made->config.d_model;
+    struct torch_tensor *tensors = calloc(n, sizeof *tensors);
+    json_t *map = json_pack("{s:s}", "transposed", "views.bin");
+    for (size_t i = 0; i < n; i++) {
+        const struct weight *weight = &made->weights[i];
+        tensors[i] = (struct torch_tensor){.name = weight->hf_name,
+                                           .storage = "FloatStorage",
+                                           .n_dims = weight->is_vector ? 1 : 2,
+                                           .dims = {weight->is_vector ? weight->cols : weight->rows, weight->cols},
+                                           .data = made->data[i].data,
+                                           .n_bytes = (size_t)weight->rows * weight->cols * sizeof(float)};
+        json_object_set_new(map, weight->hf_name, json_string("weights.bin"));
+    }
+    struct bytes pickle = torch_pickle(tensors, n);
+    if (transposed) {
+        unsigned char strides[20];
+        unsigned char *name = memmem(pickle.data, pickle.n, transposed, strlen(transposed)), *at = NULL;
+        put_pair(strides, d, 1);
+        if (name)
+            at = memmem(name, (size_t)(pickle.data + pickle.n - name), strides, sizeof strides);
+        CHECK(at != NULL);
+        if (at)
+            put_pair(at, 1, d);
+    }
+    struct bytes weights = torch_archive(pickle, tensors, n);
+    struct bytes views = file_read(QUIRE_SOURCE_DIR "/tests/model/data/torch-2.15-views.bin");
+    json_t *root = json_pack("{s:{},s:o}", "metadata", "weight_map", map);
+    char *index = json_dumps(root, 0);
+    file_write(folder, "weights.bin", weights.data, weights.n);
+    file_write(folder, "views.bin", views.data, views.n);
+    file_write(folder, "pytorch_model.bin.index.json", index, strlen(index));
+    free(index);
+    json_decref(root);
+    bytes_release(&views);
+    bytes_release(&weights);
+    free(tensors);
+}
+
+/* A tensor that is a view and no part of the model is told and left; one that the model needs is a reason to stop. */
+static void views_are_told_or_refused(void)
+{
+    static const char needed[] = "transformer.blocks.1.attn.out_proj.weight";
+    struct made made;
+    char *place;
+    quire_error err = {0};
+    quire_verify_result result = {0};
+    quire_convert_options options = quire_convert_defaults();
+    begin(&place, &made);
+    const char *folder = place_path(place, "folder"), *written = place_path(place, "written");
+    REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
+    CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
+
+    write_torch(&made, folder, NULL);
+    struct seen seen = look(folder, QUIRE_OK, &result);
+    CHECK_EQ_INT(result.n_damaged, 0);
+    CHECK_EQ_INT(seen.n_obstacles, 3);
+    convert(folder, written, NULL);
+    CHECK(access(place_path(place, "written/model.safetensors"), R_OK) == 0);
+    seen = look(written, QUIRE_OK, &result);
+    CHECK_EQ_INT(result.n_tensors, made.content.n_weights);
+    CHECK_EQ_INT(seen.n[QUIRE_FINDING_UNUSED], 0);
+
+    write_torch(&made, folder, needed);
+    seen = look(folder, QUIRE_ERR_UNSUPPORTED, &result);
+    CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 1);
+    CHECK(strstr(seen.last, needed) && strstr(seen.last, "view"));
+    quire_model *model = NULL;
+    CHECK_EQ_INT(quire_model_open(&model, folder, &err), QUIRE_ERR_UNSUPPORTED);
+    CHECK(strstr(err.message, needed) && strstr(err.message, "contiguous()"));
+    end(place, &made);
+}
+
 static const struct test tests[] = {
     {"sound_models_are_sound", sound_models_are_sound},
     {"every_damaged_tensor_is_named", every_damaged_tensor_is_named},
@@ -216,5 +334,7 @@ static const struct test tests[] = {
     {"missing_and_unused_tensors_are_listed", missing_and_unused_tensors_are_listed},
     {"unsupported_fields_are_listed", unsupported_fields_are_listed},
     {"models_without_checksums_or_tokenizer", models_without_checksums_or_tokenizer},
+    {"sentencepiece_vocabularies_are_sound", sentencepiece_vocabularies_are_sound},
+    {"views_are_told_or_refused", views_are_told_or_refused},
 };
 TEST_MAIN(tests)

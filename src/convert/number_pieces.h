@@ -1,6 +1,6 @@
 /* How tensors are gone through: chunk by chunk in order, each cut into pieces that threads take. */
-#ifndef QUIRE_CONVERT_STREAM_PIECES_H
-#define QUIRE_CONVERT_STREAM_PIECES_H
+#ifndef QUIRE_CONVERT_NUMBER_PIECES_H
+#define QUIRE_CONVERT_NUMBER_PIECES_H
 
 #include "quire/dtype.h"
 
