@@ -4,22 +4,18 @@
 A tiny model on texts of a few words; the tokenizer is the one that make_model.py writes."""
 import json
 import math
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-import unittest
 
-import test_cli
+from cli_case import HERE, Case, main
 
 WORDS = "the keeper of the light wrote down the weather every evening and the ships and what the sea had left".split()
 
 
-class Train(test_cli.Case):
+class Train(Case):
     def setUp(self):
         super().setUp()
         rng = random.Random(4)
@@ -101,7 +97,7 @@ class Train(test_cli.Case):
         self.assertIn("'--model'", self.run_quire("finetune", "a.yaml", code=2).err)
         empty = self.folder / "empty"
         empty.mkdir()
-        spiece = test_cli.HERE.parent / "tokenizer" / "data" / "spiece" / "plain.model"
+        spiece = HERE.parent / "tokenizer" / "data" / "spiece" / "plain.model"
         for changes, message in (
                 ({"train_loader": {"dataset": {"local": str(empty)}}}, "has no text to train on"),
                 ({"holdout": {"list": "absent.tsv"}}, "absent.tsv"),
@@ -123,7 +119,7 @@ class Train(test_cli.Case):
         self.run_folder = self.folder / "tuned-2"
         result = self.run_quire("finetune", "-m", base, self.config(**dict(changes, model={"n_heads": 4})), code=3)
         self.assertIn("model.n_heads is 4", result.err)
-        changes["tokenizer"] = {"name": str(test_cli.HERE.parent / "tokenizer" / "data" / "tokenizer.json")}
+        changes["tokenizer"] = {"name": str(HERE.parent / "tokenizer" / "data" / "tokenizer.json")}
         result = self.run_quire("finetune", "-m", base, self.config(**changes), code=3)
         self.assertIn("gives other ids", result.err)
 
@@ -155,19 +151,10 @@ class Train(test_cli.Case):
     def test_keys_are_in_the_manual(self):
         keys = [line.split()[0] for line in self.run_quire("train", "--keys").out.splitlines()]
         self.assertGreater(len(keys), 60)
-        page = (test_cli.HERE.parents[1] / "man" / "quire-train.1").read_text(encoding="utf-8")
+        page = (HERE.parents[1] / "man" / "quire-train.1").read_text(encoding="utf-8")
         described = [line[4:].strip() for line in page.splitlines() if line.startswith(".It ") and " Fl " not in line]
         described = [word for words in described for word in words.removeprefix("Cm ").split(" , ")]
         self.assertEqual([key for key in keys if key not in described], [])
-
-
-def main():
-    test_cli.quire = os.path.abspath(sys.argv[1])
-    with tempfile.TemporaryDirectory() as folder:
-        test_cli.scratch = folder
-        for name in ("model", "chat"):
-            subprocess.run([sys.executable, test_cli.HERE / "make_model.py", os.path.join(folder, name)], check=True)
-        unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Tests of the program as its users meet it, models: what they are, and their conversion: test_cli_models.py QUIRE [GROUP...]
+
+Groups are the classes below."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import cli_case
+from cli_case import HERE, Case, main
+
+
+class Info(Case):
+    def test_text(self):
+        for arguments in (["info", self.model], ["info", "-m", self.model], ["info"]):
+            result = self.run_quire(*arguments)
+            for word in ("d_model", "alibi_bias_max", "clip_qkv", "softmax_scale", "fingerprint", "prompt_format",
+                         "8,192", "65,536", "84,000", "f32"):
+                self.assertIn(word, result.out)
+
+    def test_json(self):
+        info = json.loads(self.run_quire("info", "--json", self.model).out)
+        self.assertEqual(info["configuration"]["d_model"], 32)
+        self.assertEqual(info["configuration"]["n_heads"], 4)
+        self.assertEqual(info["configuration"]["alibi"], True)
+        self.assertEqual(info["model"]["prompt_format"], "plain")
+        self.assertEqual([need["tokens"] for need in info["needs"]], [8192, 65536, 84000])
+        # 2 layers, keys and values, 32 numbers of 2 bytes; whole blocks of 64 tokens
+        for need in info["needs"]:
+            self.assertGreaterEqual(need["disk_bytes"], need["tokens"] * 2 * 2 * 32 * 2)
+        wide = json.loads(self.run_quire("info", "--json", "--kv-type", "f32", self.model).out)
+        self.assertGreater(wide["needs"][0]["disk_bytes"], info["needs"][0]["disk_bytes"])
+
+    def test_default_model(self):
+        """No -m: the model installed with the program, or the one of the source tree around its build."""
+        del self.environment["QUIRE_MODEL"]
+        for program, model, marker in [("bin/quire", "share/quire/models/tiny/tiny.gguf", None),
+                                       ("build/any/src/cli/quire", "models/tiny/tiny.gguf", "src/cli/model_path.c"),
+                                       ("build/any/src/cli/quire", None, None)]:
+            tree = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+            for name in filter(None, (program, model, marker)):
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_bytes(b"not a model")
+            shutil.copy(cli_case.quire, tree / program)
+            result = subprocess.run([tree / program, "info"], env=self.environment, capture_output=True, text=True,
+                                    check=False, timeout=60)
+            self.assertEqual(result.returncode, 3 if model else 2, result.stderr)
+            self.assertIn(str(tree / model) if model else "-m MODEL", result.stderr)
+
+    def test_chat_model(self):
+        info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
+        self.assertEqual(info["model"]["prompt_format"], "chatml")
+        self.assertEqual(info["tokenizer"]["special_tokens"], 4)
+
+
+class Convert(Case):
+    def test_there_and_back(self):
+        """The same text scores the same from each format; names, prompt format and tokenizer go along."""
+        want = json.loads(self.run_quire("score", "--json", "-m", self.chat_model, self.story).out)
+        info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
+        source = self.chat_model
+        for out in ("a.gguf", "b", "c.gguf"):
+            result = self.run_quire("convert", source, "-o", out)
+            self.assertEqual(result.out, "")
+            self.assertIn(out, result.err)
+            got = json.loads(self.run_quire("score", "--json", "-m", out, self.story).out)
+            self.assertEqual(got["mean_nll"], want["mean_nll"])
+            now = json.loads(self.run_quire("info", "--json", out).out)
+            self.assertEqual(now["configuration"], info["configuration"])
+            self.assertEqual(now["tokenizer"], info["tokenizer"])
+            for field in ("name", "prompt_format", "parameters", "tensors"):
+                self.assertEqual(now["model"][field], info["model"][field])
+            source = str(self.folder / out)
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir() if p.name != "cache"),
+                         ["a.gguf", "b", "c.gguf", "story.txt"])
+
+    def test_types(self):
+        for kind in ("f32", "f16", "bf16", "q8_0", "Q4_0"):
+            report = json.loads(self.run_quire("convert", self.model, "-o", "m.gguf", "--type", kind, "--force",
+                                               "--json").out)
+            types = json.loads(self.run_quire("info", "--json", "m.gguf").out)["types"]
+            self.assertEqual(set(types), {"f32", kind.lower()})
+            self.assertEqual(report["bytes"], sum(t["bytes"] for t in types.values()))
+        self.assert_error(self.run_quire("convert", self.model, "-o", "x", "--type", "q8_0", code=2), "f32, f16 or bf16")
+        self.assert_error(self.run_quire("convert", self.model, "-o", "x.gguf", "--type", "q9", code=2), "q9")
+
+    def test_what_exists_is_kept(self):
+        path = self.write("m.gguf", "precious")
+        self.assert_error(self.run_quire("convert", self.model, "-o", path, code=2), "exists", "--force")
+        self.assertEqual(pathlib.Path(path).read_text(), "precious")
+        self.run_quire("convert", self.model, "-o", path, "--force", "-q")
+        self.run_quire("info", "--verify", path)
+
+    def test_refused(self):
+        self.assert_error(self.run_quire("convert", "no-such-model", "-o", "x", code=3), "no-such-model")
+        self.assert_error(self.run_quire("convert", self.model, "-o", "no/such/m.gguf", code=1), "no/such")
+
+    def test_sentencepiece_stays_as_it_is(self):
+        make = [sys.executable, HERE / "make_model.py"]
+        subprocess.run([*make, self.folder / "spiece", "--spiece"], check=True)
+        subprocess.run([*make, self.folder / "packed", "--spiece", "--gguf"], check=True)
+        self.run_quire("convert", "spiece", "-o", "copy", "-q")
+        self.assertEqual((self.folder / "copy" / "spiece.model").read_bytes(),
+                         (self.folder / "spiece" / "spiece.model").read_bytes())
+        self.run_quire("convert", "packed/model.gguf", "-o", "copy.gguf", "-q")
+        want = self.run_quire("tokenize", "-m", "spiece", self.story).out
+        for model in ("copy", "copy.gguf"):
+            self.assertEqual(self.run_quire("tokenize", "-m", model, self.story).out, want)
+            self.assertIn("all is sound", self.run_quire("info", "--verify", model).err)
+        self.assert_error(self.run_quire("convert", "spiece", "-o", "x.gguf", code=3), "SentencePiece", "to a folder")
+        self.assert_error(self.run_quire("convert", "packed/model.gguf", "-o", "x", code=3), "SentencePiece", "to a GGUF")
+
+    def test_verify(self):
+        self.run_quire("convert", self.model, "-o", "m.gguf", "-q")
+        self.assertIn("all is sound", self.run_quire("info", "--verify", "m.gguf").err)
+        data = bytearray((self.folder / "m.gguf").read_bytes())
+        data[-100] ^= 1
+        damaged = self.write("damaged.gguf", bytes(data))
+        result = self.run_quire("info", "--verify", damaged, code=4)
+        self.assertIn("damage: checksum:", result.out)
+        report = json.loads(self.run_quire("info", "--verify", "--json", damaged, code=4).out)
+        self.assertEqual((report["sound"], report["checksums"] - report["matching_checksums"]), (False, 1))
+        self.write("cut.gguf", bytes(data[:-5000]))
+        result = self.run_quire("info", "--verify", "cut.gguf", code=3)
+        self.assertIn("damage: refused:", result.out)
+        self.assertIn("cut short", result.err)
+
+
+if __name__ == "__main__":
+    main()
