@@ -192,6 +192,7 @@ void product_run(struct net *net, const struct product *p)
         if (!p->panels)
             pack_part(net, net->scratch.product.panels, &p->w, p->n, first_k, n_k);
         run_rows(net, p, p->panels ? part : net->scratch.product.panels, first_k, n_k);
-        part += p->panels ? part_bytes(gemm, p->n, n_k) : 0;
+        if (p->panels)
+            part += part_bytes(gemm, p->n, n_k);
     }
 }
