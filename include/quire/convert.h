@@ -17,15 +17,16 @@ extern "C" {
 typedef struct quire_convert_options {
     bool has_type;
     /* Of the matrices: f32, f16, bf16, q8_0, q4_0, q4_k or q6_k in a GGUF, where vectors (norms and biases) are always
-     * f32; one of the first three, for all tensors, in a folder. Without has_type a GGUF gets each matrix as it is, and a
-     * folder the type that all matrices have, or f32 where that differs or is quantised: nothing is lost. */
+     * f32; one of the first three, for all tensors, in a folder. Without has_type a GGUF gets each matrix as it is, and
+     * a folder the type that all matrices have, or f32 where that differs or is quantised: nothing is lost. */
     quire_dtype type;
     bool replaces;        /* an existing output, which otherwise is an error */
     uint32_t n_threads;   /* 0: one for each processor that this process may use */
     uint64_t shard_bytes; /* of a folder's weights; beyond it they are cut into several files. 0: 5 GB */
 
     /* Both may be NULL. progress: bytes of tensors written, and to be written; anything but 0 stops the work. notice: a
-     * sentence about what other programs, or the type, cannot hold. Called from the thread that called quire_convert. */
+     * sentence about what other programs, or the type, cannot hold. Called from the thread that called quire_convert.
+     */
     int (*progress)(void *user, uint64_t n_bytes, uint64_t n_bytes_total);
     void (*notice)(void *user, const char *text);
     void *user;

@@ -1,7 +1,7 @@
 /* Number formats of weights in files. (Those of keys and values: kv_type.h.)
  *
- * A row of n numbers is stored as n / block_elements blocks of block_bytes each. The types other than floating point are
- * those of GGUF, byte for byte: small integers with scales, in blocks of 32 or 256 numbers. */
+ * A row of n numbers is stored as n / block_elements blocks of block_bytes each. The types other than floating point
+ * are those of GGUF, byte for byte: small integers with scales, in blocks of 32 or 256 numbers. */
 #ifndef QUIRE_DTYPE_H
 #define QUIRE_DTYPE_H
 

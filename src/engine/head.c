@@ -9,7 +9,7 @@
 static void unpack_row(const struct quire_engine *engine, float *dst, const struct matrix *matrix, size_t row)
 {
     engine->kernels->unpack(matrix->type, dst, (const unsigned char *)matrix->data + row * matrix->row_bytes,
-                                          matrix->cols);
+                            matrix->cols);
 }
 
 void head_embed(const struct quire_engine *engine, float *x, const int32_t *ids, size_t first, size_t n)

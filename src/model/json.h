@@ -10,8 +10,8 @@
 #include "quire/error.h"
 
 /* More objects and arrays, or more values, than any model's file has are refused before a text is parsed. Each takes
- * memory out of proportion to the two or three bytes that it takes in the text: an empty object 236. Within these bounds
- * a text takes less than its own size and 128 MiB. */
+ * memory out of proportion to the two or three bytes that it takes in the text: an empty object 236. Within these
+ * bounds a text takes less than its own size and 128 MiB. */
 #define JSON_MAX_CONTAINERS (1u << 18)
 #define JSON_MAX_VALUES     (1u << 20)
 

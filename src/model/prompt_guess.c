@@ -60,8 +60,8 @@ static bool find_stated(quire_prompt_format *out, const struct model_source *sou
     struct gguf_string text;
     char name[16];
     bool found = false;
-    if (source->gguf && gguf_get_string(source->gguf, "quire.prompt_format", &text, &found, NULL) == QUIRE_OK && found &&
-        text.n < sizeof name) {
+    if (source->gguf && gguf_get_string(source->gguf, "quire.prompt_format", &text, &found, NULL) == QUIRE_OK &&
+        found && text.n < sizeof name) {
         memcpy(name, text.bytes, text.n);
         name[text.n] = '\0';
         stated = name;

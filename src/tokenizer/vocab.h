@@ -114,8 +114,8 @@ static inline uint32_t merge_rank(uint64_t merge)
     return (uint32_t)merge & VOCAB_MAX_MERGES;
 }
 
-/* The merges by rank, [n_merges]; MERGE_FREE where a later one of the same pair has taken its place. malloc'ed. NULL: no
- * memory. */
+/* The merges by rank, [n_merges]; MERGE_FREE where a later one of the same pair has taken its place. malloc'ed. NULL:
+ * no memory. */
 uint64_t *vocab_merges_by_rank(const struct vocab *vocab, quire_error *err);
 
 /* Appends a merge to line, as vocab_add_merge_line reads it. Errors: UNSUPPORTED (a part has a space), NO_MEMORY. */

@@ -1,6 +1,6 @@
-/* A bug in a parser, for test_cli_process.py: preloaded, it stands before the JSON library's parser, and once that is to parse
- * a stranger's file tries what somebody would who had taken it over. On standard error, a line for each attempt: its
- * name, a colon, and the error or "works". BUG_WRITES and BUG_READS name files. */
+/* A bug in a parser, for test_cli_process.py: preloaded, it stands before the JSON library's parser, and once that is
+ * to parse a stranger's file tries what somebody would who had taken it over. On standard error, a line for each
+ * attempt: its name, a colon, and the error or "works". BUG_WRITES and BUG_READS name files. */
 #include <dlfcn.h>
 #include <jansson.h>
 #include <stdlib.h>

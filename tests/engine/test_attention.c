@@ -3,8 +3,8 @@
 #include "base/kv_rows.h"
 #include "base/mem.h"
 #include "engine/attention.h"
-#include "kernels/attention_stop.h"
 #include "golden.h"
+#include "kernels/attention_stop.h"
 #include "test.h"
 
 enum { HEADS = 4, DIM = 16, WIDTH = HEADS * DIM, MOST_QUERIES = 200 };

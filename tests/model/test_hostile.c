@@ -351,7 +351,8 @@ static void json_of_the_largest_size(void)
         const char *path = file_write(folder, names[i], deep.data, deep.n);
         check_open(i ? folder : path, i ? AS_MODEL : AS_TOKENIZER, SMALL_BYTES + deep.n, "maximum parsing depth");
         path = file_write(folder, names[i], many.data, many.n);
-        check_open(i ? folder : path, i ? AS_MODEL : AS_TOKENIZER, SMALL_BYTES + 2 * many.n, "objects and arrays and up to");
+        check_open(i ? folder : path, i ? AS_MODEL : AS_TOKENIZER, SMALL_BYTES + 2 * many.n,
+                   "objects and arrays and up to");
         path = file_write(folder, names[i], most.data, most.n);
         check_open(i ? folder : path, i ? AS_MODEL : AS_TOKENIZER, CONSTANT_BYTES + most.n,
                    i ? "config.json" : "model is missing");
