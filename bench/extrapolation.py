@@ -217,8 +217,8 @@ def draw(path, x_field, y_field, label_fields, x_name, y_name):
                        color=f"C{i % 10}", label=label)
     for context in contexts:
         panel.axvline(context, color="grey", linestyle=":", linewidth=1)
-        panel.annotate(f" trained on {context:,}", (context, 1), xycoords=("data", "axes fraction"), va="top",
-                       fontsize="small", color="grey")
+        panel.annotate(f"trained on {context:,} ", (context, 1), xycoords=("data", "axes fraction"), va="top",
+                       ha="right", fontsize="small", color="grey")
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
     panel.set_xlabel(x_name)
