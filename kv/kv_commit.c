@@ -96,7 +96,7 @@ static quire_status publish(struct kv_book *book, struct kv_manifest *next, quir
 {
     bool is_unsure = false;
     if (status == QUIRE_OK)
-        status = kv_folder_sync(book->own.folder, err);
+        status = sys_sync_folder(book->own.folder, err);
     if (status == QUIRE_OK) {
         kv_manifest_seal(next);
         status = kv_file_replace(book->own.folder, "manifest", next, sizeof *next, &is_unsure, err);

@@ -260,17 +260,6 @@ static quire_status put_all(struct export *e, quire_error *err)
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */
 
-static quire_status sync_folder_of(const char *path, quire_error *err)
-{
-    char folder[KV_PATH_SIZE];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (!slash)
-        return kv_folder_sync(".", err);
-    slash[slash == folder] = '\0';
-    return kv_folder_sync(folder, err);
-}
-
 static quire_status write_file(struct export *e, quire_error *err)
 {
     quire_status status = kv_file_open(&e->fd, e->temporary, O_CREAT | O_TRUNC | O_WRONLY, NULL, err);
@@ -286,7 +275,7 @@ static quire_status write_file(struct export *e, quire_error *err)
         sys.unlink(e->temporary);
         return status;
     }
-    return sync_folder_of(e->path, err);
+    return sys_sync_folder_of(e->path, err);
 }
 
 quire_status quire_store_export(quire_store *store, uint64_t id, const char *path, const quire_store_watch *watch,

@@ -12,13 +12,6 @@
 
 #include "base/sys.h"
 
-static quire_status fail_errno(quire_error *err, const char *what, const char *path)
-{
-    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot %s '%s': %s", what, path,
-                      strerror(errno));
-}
-
 void kv_path(char path[KV_PATH_SIZE], const char *folder, const char *name, ...)
 {
     va_list args;
@@ -43,7 +36,7 @@ quire_status kv_file_open(int *fd, const char *path, int flags, bool *is_missing
     if (is_missing)
         *is_missing = opened < 0 && errno == ENOENT;
     if (opened < 0)
-        return fail_errno(err, flags & O_CREAT ? "make" : "open", path);
+        return sys_fail(err, flags & O_CREAT ? "make" : "open", path);
     *fd = opened;
     return QUIRE_OK;
 }
@@ -57,17 +50,17 @@ quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err)
         uint64_t random = 0;
         char path[KV_PATH_SIZE];
         if (getrandom(&random, sizeof random, 0) != sizeof random)
-            return fail_errno(err, "name a temporary file in", folder);
+            return sys_fail(err, "name a temporary file in", folder);
         kv_path(path, folder, "tmp.%016llx", (unsigned long long)random);
         opened = open_patiently(path, O_CREAT | O_EXCL | O_RDWR);
         if (opened >= 0 && sys.unlink(path) != 0) {
-            fail_errno(err, "unlink", path);
+            sys_fail(err, "unlink", path);
             kv_file_close(&opened);
             return QUIRE_ERR_IO;
         }
     }
     if (opened < 0)
-        return fail_errno(err, "make a temporary file in", folder);
+        return sys_fail(err, "make a temporary file in", folder);
     *fd = opened;
     return QUIRE_OK;
 }
@@ -76,7 +69,7 @@ quire_status kv_file_size(int fd, uint64_t *n_bytes, const char *path, quire_err
 {
     struct stat st;
     if (sys.fstat(fd, &st) != 0)
-        return fail_errno(err, "stat", path);
+        return sys_fail(err, "stat", path);
     *n_bytes = (uint64_t)st.st_size;
     return QUIRE_OK;
 }
@@ -87,7 +80,7 @@ quire_status kv_file_resize(int fd, uint64_t n_bytes, const char *path, quire_er
     do
         result = sys.ftruncate(fd, (off_t)n_bytes);
     while (result != 0 && errno == EINTR);
-    return result == 0 ? QUIRE_OK : fail_errno(err, "set the size of", path);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "set the size of", path);
 }
 
 quire_status kv_file_reserve(int fd, uint64_t offset, uint64_t n_bytes, const char *path, bool *is_possible,
@@ -101,7 +94,7 @@ quire_status kv_file_reserve(int fd, uint64_t offset, uint64_t n_bytes, const ch
         *is_possible = false;
         return QUIRE_OK;
     }
-    return result == 0 ? QUIRE_OK : fail_errno(err, "reserve space for", path);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "reserve space for", path);
 }
 
 void kv_file_punch(int fd, uint64_t offset, uint64_t n_bytes)
@@ -115,20 +108,7 @@ quire_status kv_file_sync(int fd, const char *path, quire_error *err)
     do
         result = sys.fdatasync(fd);
     while (result != 0 && errno == EINTR);
-    return result == 0 ? QUIRE_OK : fail_errno(err, "sync", path);
-}
-
-quire_status kv_folder_sync(const char *folder, quire_error *err)
-{
-    int fd = open_patiently(folder, O_RDONLY | O_DIRECTORY), result;
-    if (fd < 0)
-        return fail_errno(err, "open", folder);
-    do
-        result = sys.fsync(fd);
-    while (result != 0 && errno == EINTR);
-    quire_status status = result == 0 ? QUIRE_OK : fail_errno(err, "sync", folder);
-    kv_file_close(&fd);
-    return status;
+    return result == 0 ? QUIRE_OK : sys_fail(err, "sync", path);
 }
 
 quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,
@@ -147,7 +127,7 @@ quire_status kv_file_replace(const char *folder, const char *name, const void *d
     kv_file_close(&fd);
     if (status == QUIRE_OK) {
         is_renamed = sys.rename(temporary, path) == 0;
-        status = is_renamed ? kv_folder_sync(folder, err) : fail_errno(err, "replace", path);
+        status = is_renamed ? sys_sync_folder(folder, err) : sys_fail(err, "replace", path);
     }
     if (status != QUIRE_OK && !is_renamed)
         sys.unlink(temporary);
@@ -169,7 +149,7 @@ quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_erro
         if (errno == EWOULDBLOCK)
             status = quire_fail(err, QUIRE_ERR_BUSY, "'%s' is locked: another process writes this book", path);
         else
-            status = fail_errno(err, "lock", path);
+            status = sys_fail(err, "lock", path);
         kv_file_close(&opened);
         return status;
     }
@@ -183,7 +163,7 @@ quire_status kv_file_share(int fd, const char *path, quire_error *err)
     do
         result = sys.flock(fd, LOCK_SH);
     while (result != 0 && errno == EINTR);
-    return result == 0 ? QUIRE_OK : fail_errno(err, "lock", path);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "lock", path);
 }
 
 quire_status kv_file_unshare(int fd, const char *path, quire_error *err)
@@ -194,7 +174,7 @@ quire_status kv_file_unshare(int fd, const char *path, quire_error *err)
     while (result != 0 && errno == EINTR);
     if (result != 0 && errno == EWOULDBLOCK)
         return quire_fail(err, QUIRE_ERR_BUSY, "'%s' is in use", path);
-    return result == 0 ? QUIRE_OK : fail_errno(err, "lock", path);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "lock", path);
 }
 
 void kv_file_close(int *fd)
@@ -209,7 +189,7 @@ quire_status kv_folder_list(const char *folder, kv_folder_visit visit, void *con
     int fd = open_patiently(folder, O_RDONLY | O_DIRECTORY);
     DIR *list = fd >= 0 ? sys.fdopendir(fd) : NULL;
     if (!list) {
-        fail_errno(err, "list", folder);
+        sys_fail(err, "list", folder);
         kv_file_close(&fd);
         return QUIRE_ERR_IO;
     }
@@ -217,7 +197,7 @@ quire_status kv_folder_list(const char *folder, kv_folder_visit visit, void *con
     for (struct dirent *entry; (entry = sys.readdir(list)) != NULL; errno = 0)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             visit(context, entry->d_name);
-    quire_status status = errno == 0 ? QUIRE_OK : fail_errno(err, "list", folder);
+    quire_status status = errno == 0 ? QUIRE_OK : sys_fail(err, "list", folder);
     closedir(list);
     return status;
 }

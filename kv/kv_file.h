@@ -41,9 +41,6 @@ void kv_file_punch(int fd, uint64_t offset, uint64_t n_bytes);
 /* Contents durable (fdatasync). Errors: IO, NO_SPACE. */
 quire_status kv_file_sync(int fd, const char *path, quire_error *err);
 
-/* Names in the folder durable. */
-quire_status kv_folder_sync(const char *folder, quire_error *err);
-
 /* folder/name holds the bytes, durably, or what it held before, whenever the power fails. Errors: IO, NO_SPACE;
  * *is_unsure (may be NULL) tells that the new file is in place, but perhaps not durably. */
 quire_status kv_file_replace(const char *folder, const char *name, const void *data, size_t n_bytes, bool *is_unsure,

@@ -219,7 +219,7 @@ static quire_status fill_folder(struct import *i, quire_error *err)
     if (status == QUIRE_OK)
         status = kv_about_write(i->folder, &i->about, err);
     if (status == QUIRE_OK)
-        status = kv_folder_sync(i->folder, err);
+        status = sys_sync_folder(i->folder, err);
     if (status != QUIRE_OK)
         return status;
     kv_manifest_seal(m);

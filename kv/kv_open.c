@@ -30,7 +30,7 @@ static quire_status open_branch(struct kv_book **out, struct kv_store *store, co
      * this book with a parent that ends before its base. */
     char folder[KV_PATH_SIZE];
     kv_store_book_folder(folder, store, parent->id);
-    status = kv_folder_sync(folder, err);
+    status = sys_sync_folder(folder, err);
     if (status != QUIRE_OK) {
         kv_parents_release(&origin.parents);
         return status;

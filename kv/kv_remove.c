@@ -15,10 +15,10 @@ quire_status kv_remove_excluded(const struct kv_store *store, uint64_t id, quire
     kv_path(path, folder, "manifest");
     if (sys.unlink(path) != 0 && errno != ENOENT)
         return quire_fail(err, QUIRE_ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
-    quire_status status = kv_folder_sync(folder, err);
+    quire_status status = sys_sync_folder(folder, err);
     if (status == QUIRE_OK)
         kv_folder_remove(folder);
-    return status == QUIRE_OK ? kv_folder_sync(store->books_path, err) : status;
+    return status == QUIRE_OK ? sys_sync_folder(store->books_path, err) : status;
 }
 
 /* A book and those that follow from it, each this process's alone. */

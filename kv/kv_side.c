@@ -138,6 +138,6 @@ void kv_side_remove_leftovers(const char *folder, const struct kv_manifest *mani
     struct leftovers leftovers = {.folder = folder, .manifest = manifest, .is_removing = true};
     /* A writer that was killed after its rename leaves a manifest whose name is not sure: after a power cut the one
      * before it may be back, and needs its files (KV-5). */
-    if (kv_side_has_leftovers(folder, manifest) && kv_folder_sync(folder, NULL) == QUIRE_OK)
+    if (kv_side_has_leftovers(folder, manifest) && sys_sync_folder(folder, NULL) == QUIRE_OK)
         kv_folder_list(folder, visit_leftover, &leftovers, NULL);
 }

@@ -102,7 +102,7 @@ quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *sto
     kv_path(lock_path, folder, "lock");
     status = kv_file_lock(lock_fd, lock_path, false, err);
     if (status == QUIRE_OK)
-        status = kv_folder_sync(store->books_path, err);
+        status = sys_sync_folder(store->books_path, err);
     if (status == QUIRE_OK) {
         *id = random;
     } else {

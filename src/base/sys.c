@@ -137,6 +137,58 @@ quire_status sys_map_check(const struct sys_map *map, const char *path, quire_er
                       path, offset);
 }
 
+quire_status sys_fail(quire_error *err, const char *what, const char *path)
+{
+    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot %s '%s': %s", what, path,
+                      strerror(errno));
+}
+
+quire_status sys_sync(int fd, const char *path, quire_error *err)
+{
+    int result;
+    do
+        result = sys.fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "sync", path);
+}
+
+static int open_folder(const char *folder)
+{
+    int fd;
+    do
+        fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+quire_status sys_sync_folder(const char *folder, quire_error *err)
+{
+    int fd = open_folder(folder);
+    if (fd < 0)
+        return sys_fail(err, "open", folder);
+    quire_status status = sys_sync(fd, folder, err);
+    sys.close(fd);
+    return status;
+}
+
+char *sys_folder_of(const char *path, quire_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    if (!folder)
+        quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a path");
+    return folder;
+}
+
+quire_status sys_sync_folder_of(const char *path, quire_error *err)
+{
+    char *folder = sys_folder_of(path, err);
+    quire_status status = folder ? sys_sync_folder(folder, err) : QUIRE_ERR_NO_MEMORY;
+    free(folder);
+    return status;
+}
+
 quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, const char *path, quire_error *err)
 {
     const unsigned char *p = buffer;
@@ -145,10 +197,10 @@ quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, c
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) {
-            int code = written == 0 ? ENOSPC : errno;
-            bool is_full = code == ENOSPC || code == EDQUOT || code == EFBIG;
-            return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot write %zu bytes to '%s': %s", n,
-                              path, strerror(code));
+            char what[48];
+            errno = written == 0 ? ENOSPC : errno;
+            snprintf(what, sizeof what, "write %zu bytes to", n);
+            return sys_fail(err, what, path);
         }
         p += written;
         n -= (size_t)written;
@@ -183,18 +235,14 @@ static quire_status sync_parent(char *path, quire_error *err)
     const char *parent = !slash ? "." : slash == path ? "/" : path;
     if (slash)
         *slash = '\0';
-    int fd = sys.open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), result = 0;
-    bool is_unreadable = fd < 0 && errno == EACCES;
-    if (fd >= 0)
-        do
-            result = sys.fsync(fd);
-        while (result != 0 && errno == EINTR);
     quire_status status = QUIRE_OK;
-    if ((fd < 0 && !is_unreadable) || result != 0)
-        status = quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
-                            "cannot sync '%s': %s", parent, strerror(errno));
-    if (fd >= 0)
+    int fd = open_folder(parent);
+    if (fd >= 0) {
+        status = sys_sync(fd, parent, err);
         sys.close(fd);
+    } else if (errno != EACCES) {
+        status = sys_fail(err, "sync", parent);
+    }
     if (slash)
         *slash = '/';
     return status;
@@ -214,8 +262,7 @@ quire_status sys_make_folders(const char *path, quire_error *err)
         if (sys.mkdir(partial, 0700) == 0)
             status = sync_parent(partial, err);
         else if (errno != EEXIST)
-            status = quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
-                                "cannot make folder '%s': %s", partial, strerror(errno));
+            status = sys_fail(err, "make folder", partial);
         *p = saved;
         if (saved == '\0')
             break;

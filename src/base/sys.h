@@ -84,6 +84,18 @@ quire_status sys_write_all(int fd, const void *buffer, size_t n, off_t offset, c
 /* Reads exactly n bytes at offset. Errors: FORMAT where the file ends before, IO; naming `path`. */
 quire_status sys_read_all(int fd, void *buffer, size_t n, off_t offset, const char *path, quire_error *err);
 
+/* "cannot WHAT 'path': ..." for what errno says: NO_SPACE where it is a full disk, a quota or a limit of size, else IO.
+ */
+quire_status sys_fail(quire_error *err, const char *what, const char *path);
+
+/* Make a file's contents, or the names in a folder, durable. Errors: NO_SPACE, IO. */
+quire_status sys_sync(int fd, const char *path, quire_error *err);
+quire_status sys_sync_folder(const char *folder, quire_error *err);
+quire_status sys_sync_folder_of(const char *path, quire_error *err); /* the folder that path lies in */
+
+/* The folder that a path lies in, "." where it names none; malloc'ed. NULL: no memory. */
+char *sys_folder_of(const char *path, quire_error *err);
+
 /* Makes path's folder and those above it, mode 0700, their names durable. Errors: IO, NO_SPACE. */
 quire_status sys_make_folders(const char *path, quire_error *err);
 

@@ -14,13 +14,6 @@
 
 enum { MAX_NAME_TRIES = 100 };
 
-static quire_status fail_errno(quire_error *err, const char *what, const char *path)
-{
-    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot %s '%s': %s", what, path,
-                      strerror(errno));
-}
-
 /* "folder/name", or "path" with words behind it; NULL: no memory. */
 static QUIRE_PRINTF(2, 3) char *make_path(quire_error *err, const char *format, ...)
 {
@@ -35,33 +28,6 @@ static QUIRE_PRINTF(2, 3) char *make_path(quire_error *err, const char *format, 
     return NULL;
 }
 
-static char *folder_of(const char *path, quire_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    if (!slash)
-        return mem_strdup(".", err);
-    return slash == path ? mem_strdup("/", err) : make_path(err, "%.*s", (int)(slash - path), path);
-}
-
-static quire_status sync_fd(int fd, const char *path, quire_error *err)
-{
-    int result;
-    do
-        result = sys.fsync(fd);
-    while (result != 0 && errno == EINTR);
-    return result == 0 ? QUIRE_OK : fail_errno(err, "sync", path);
-}
-
-static quire_status sync_folder(const char *path, quire_error *err)
-{
-    int fd = sys.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return fail_errno(err, "open folder", path);
-    quire_status status = sync_fd(fd, path, err);
-    sys.close(fd);
-    return status;
-}
-
 /* --- a folder that makes way -------------------------------------------------------------------------------------- */
 
 static quire_status refuse_folder(void *user, const char *path, const char *name, quire_error *err)
@@ -69,7 +35,7 @@ static quire_status refuse_folder(void *user, const char *path, const char *name
     (void)user, (void)name;
     struct stat st;
     if (sys.lstat(path, &st) != 0)
-        return fail_errno(err, "stat", path);
+        return sys_fail(err, "stat", path);
     if (S_ISDIR(st.st_mode))
         return quire_fail(err, QUIRE_ERR_USAGE,
                           "'%s' is a folder within the output that would be replaced; move it or remove it first",
@@ -80,7 +46,7 @@ static quire_status refuse_folder(void *user, const char *path, const char *name
 static quire_status remove_entry(void *user, const char *path, const char *name, quire_error *err)
 {
     (void)user, (void)name;
-    return sys.unlink(path) == 0 ? QUIRE_OK : fail_errno(err, "remove", path);
+    return sys.unlink(path) == 0 ? QUIRE_OK : sys_fail(err, "remove", path);
 }
 
 static quire_status check_replaceable(const struct fresh *fresh, const struct stat *st, quire_error *err)
@@ -123,7 +89,7 @@ static quire_status find_name(struct fresh *fresh, quire_error *err)
             return QUIRE_OK;
         }
         if (errno != EEXIST)
-            return fail_errno(err, "make folder", fresh->temporary);
+            return sys_fail(err, "make folder", fresh->temporary);
     }
     return quire_fail(err, QUIRE_ERR_IO, "'%s' and its like exist already: remove what earlier runs left",
                       fresh->temporary);
@@ -143,19 +109,19 @@ quire_status fresh_open(struct fresh *fresh, const char *path, bool is_folder, b
     if (sys.lstat(fresh->path, &st) == 0)
         status = check_replaceable(fresh, &st, err);
     else if (errno != ENOENT)
-        status = fail_errno(err, "write", fresh->path);
+        status = sys_fail(err, "write", fresh->path);
     return status == QUIRE_OK ? find_name(fresh, err) : status;
 }
 
 quire_status fresh_check_space(const struct fresh *fresh, uint64_t n_bytes, quire_error *err)
 {
     struct statvfs st;
-    char *folder = folder_of(fresh->path, err);
+    char *folder = sys_folder_of(fresh->path, err);
     if (!folder)
         return QUIRE_ERR_NO_MEMORY;
     quire_status status = QUIRE_OK;
     if (sys.statvfs(folder, &st) != 0)
-        status = fail_errno(err, "ask for the free space of", folder);
+        status = sys_fail(err, "ask for the free space of", folder);
     else if (st.f_bavail < n_bytes / st.f_frsize + 1)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE, "'%s' needs %llu MiB on disk, and %llu MiB are free in '%s'",
                             fresh->path, (unsigned long long)(n_bytes >> 20) + 1,
@@ -188,13 +154,13 @@ quire_status fresh_make_file(struct fresh_file *file, struct fresh *fresh, const
     if (status == QUIRE_OK) {
         file->fd = sys.open(file->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
         if (file->fd < 0)
-            status = fail_errno(err, "create", file->path);
+            status = sys_fail(err, "create", file->path);
         else if (!name)
             fresh->is_made = true;
     }
     if (status == QUIRE_OK && n_bytes > 0 && sys.fallocate(file->fd, 0, 0, (off_t)n_bytes) != 0 &&
         (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        status = fail_errno(err, "reserve space for", file->path);
+        status = sys_fail(err, "reserve space for", file->path);
     if (status != QUIRE_OK)
         fresh_drop_file(file);
     return status;
@@ -202,7 +168,7 @@ quire_status fresh_make_file(struct fresh_file *file, struct fresh *fresh, const
 
 quire_status fresh_finish_file(struct fresh_file *file, quire_error *err)
 {
-    quire_status status = sync_fd(file->fd, file->path, err);
+    quire_status status = sys_sync(file->fd, file->path, err);
     fresh_drop_file(file);
     return status;
 }
@@ -236,16 +202,16 @@ static quire_status replace_folder(struct fresh *fresh, quire_error *err)
 {
     bool was_exchanged = sys.exchange(fresh->temporary, fresh->path) == 0;
     if (!was_exchanged && errno != EINVAL && errno != ENOSYS)
-        return fail_errno(err, "replace", fresh->path);
+        return sys_fail(err, "replace", fresh->path);
     char *aside = was_exchanged ? mem_strdup(fresh->temporary, err) : make_path(err, "%s.old", fresh->temporary);
     if (!aside)
         return QUIRE_ERR_NO_MEMORY;
     quire_status status = QUIRE_OK;
     if (!was_exchanged) {
         if (sys.rename(fresh->path, aside) != 0)
-            status = fail_errno(err, "put aside", fresh->path);
+            status = sys_fail(err, "put aside", fresh->path);
         else if (sys.rename(fresh->temporary, fresh->path) != 0) {
-            status = fail_errno(err, "name", fresh->path);
+            status = sys_fail(err, "name", fresh->path);
             sys.rename(aside, fresh->path);
         }
     }
@@ -272,21 +238,21 @@ static quire_status give_name(struct fresh *fresh, quire_error *err)
     if (exists && fresh->is_folder)
         return replace_folder(fresh, err);
     if (sys.rename(fresh->temporary, fresh->path) != 0)
-        return fail_errno(err, "name", fresh->path);
+        return sys_fail(err, "name", fresh->path);
     fresh->is_made = false;
     return QUIRE_OK;
 }
 
 quire_status fresh_commit(struct fresh *fresh, quire_error *err)
 {
-    char *folder = folder_of(fresh->path, err);
+    char *folder = sys_folder_of(fresh->path, err);
     quire_status status = folder ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
     if (status == QUIRE_OK && fresh->is_folder)
-        status = sync_folder(fresh->temporary, err);
+        status = sys_sync_folder(fresh->temporary, err);
     if (status == QUIRE_OK)
         status = give_name(fresh, err);
     quire_error why = {0};
-    if (status == QUIRE_OK && sync_folder(folder, &why) != QUIRE_OK)
+    if (status == QUIRE_OK && sys_sync_folder(folder, &why) != QUIRE_OK)
         status = quire_fail(err, why.status, "'%s' is complete, but a power cut may still take its name: %s",
                             fresh->path, why.message);
     free(folder);

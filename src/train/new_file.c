@@ -9,13 +9,6 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
-static quire_status fail_errno(const char *what, const char *path, quire_error *err)
-{
-    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    return quire_fail(err, is_full ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot %s '%s': %s", what, path,
-                      strerror(errno));
-}
-
 quire_status new_file_open(struct new_file *draft, const char *path, quire_error *err)
 {
     struct new_file d = {.fd = -1, .path = mem_strdup(path, err)};
@@ -28,7 +21,7 @@ quire_status new_file_open(struct new_file *draft, const char *path, quire_error
     snprintf(d.temporary, n, "%s" NEW_FILE_SUFFIX, path);
     d.fd = sys.open(d.temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (d.fd < 0) {
-        quire_status status = fail_errno("make", d.temporary, err);
+        quire_status status = sys_fail(err, "make", d.temporary);
         free(d.path);
         free(d.temporary);
         return status;
@@ -59,48 +52,22 @@ quire_status new_file_reserve(struct new_file *draft, uint64_t n_bytes, quire_er
     do
         result = sys.fallocate(draft->fd, 0, 0, (off_t)n_bytes);
     while (result != 0 && errno == EINTR);
-    return result == 0 || errno == EOPNOTSUPP ? QUIRE_OK : fail_errno("take the disk space of", draft->path, err);
-}
-
-static int sync_fd(int fd)
-{
-    int result;
-    do
-        result = sys.fsync(fd);
-    while (result != 0 && errno == EINTR);
-    return result;
-}
-
-/* Makes the new name durable. */
-static quire_status sync_folder_of(const char *path, quire_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    if (!folder)
-        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a path");
-    int fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    quire_status status = fd < 0 || sync_fd(fd) != 0 ? fail_errno("sync", folder, err) : QUIRE_OK;
-    if (fd >= 0)
-        sys.close(fd);
-    free(folder);
-    return status;
+    return result == 0 || errno == EOPNOTSUPP ? QUIRE_OK : sys_fail(err, "take the disk space of", draft->path);
 }
 
 quire_status new_file_commit(struct new_file *draft, quire_error *err)
 {
-    quire_status status = QUIRE_OK;
-    if (sync_fd(draft->fd) != 0)
-        status = fail_errno("sync", draft->temporary, err);
+    quire_status status = sys_sync(draft->fd, draft->temporary, err);
     int result = sys.close(draft->fd);
     draft->fd = -1;
     if (status == QUIRE_OK && result != 0)
-        status = fail_errno("close", draft->temporary, err);
+        status = sys_fail(err, "close", draft->temporary);
     if (status == QUIRE_OK && sys.rename(draft->temporary, draft->path) != 0)
-        status = fail_errno("rename to", draft->path, err);
+        status = sys_fail(err, "rename to", draft->path);
     if (status == QUIRE_OK) {
         free(draft->temporary);
         draft->temporary = NULL;
-        status = sync_folder_of(draft->path, err);
+        status = sys_sync_folder_of(draft->path, err); /* the new name is to last, too */
     }
     new_file_drop(draft);
     return status;

@@ -37,8 +37,7 @@ quire_status run_log_open(struct run_log *out, const char *folder, quire_error *
     if (status == QUIRE_OK) {
         log.fd = sys.open(log.path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (log.fd < 0 || sys.fstat(log.fd, &st) != 0)
-            status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot open '%s': %s",
-                                log.path, strerror(errno));
+            status = sys_fail(err, "open", log.path);
     }
     if (status == QUIRE_OK)
         status = find_end(log.fd, (uint64_t)st.st_size, &log.n_bytes, log.path, err);

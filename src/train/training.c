@@ -70,8 +70,7 @@ static quire_status lock_folder(struct quire_training *t, quire_error *err)
         return QUIRE_ERR_NO_MEMORY;
     t->lock = sys.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (t->lock < 0)
-        status = quire_fail(err, errno == ENOSPC ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO, "cannot open '%s': %s", path,
-                            strerror(errno));
+        status = sys_fail(err, "open", path);
     else if (sys.flock(t->lock, LOCK_EX | LOCK_NB) != 0)
         status = quire_fail(err, errno == EWOULDBLOCK ? QUIRE_ERR_BUSY : QUIRE_ERR_IO,
                             errno == EWOULDBLOCK ? "another process trains in '%s'%s%s" : "cannot lock '%s'%s%s",

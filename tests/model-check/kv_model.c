@@ -349,7 +349,7 @@ static void take_over(struct explorer *explorer, const struct state *from, int i
             w->at = HAS_LOOKED_AGAIN;
         emit(explorer, &s, "looks again");
         return;
-    case HAS_LOOKED_AGAIN: /* kv_side_remove_leftovers: kv_folder_sync */
+    case HAS_LOOKED_AGAIN: /* kv_side_remove_leftovers: sys_sync_folder */
         if (has_leftovers(&s) && mutation != MODEL_SWEEP_WITHOUT_SYNC)
             sync_folder(&s);
         w->at = HAS_SYNCED;
@@ -418,7 +418,7 @@ static void branch_off(struct explorer *explorer, const struct state *from, enum
     struct state s = *from;
     if (s.branch.at == USER_NONE && s.named && s.manifests[s.named].frontier) {
         look(explorer, from, &s.branch, &s, "the branch looks at the manifest");
-    } else if (s.branch.at == USER_HAS_LOOKED) { /* kv_folder_sync */
+    } else if (s.branch.at == USER_HAS_LOOKED) { /* sys_sync_folder */
         if (mutation != MODEL_BRANCH_WITHOUT_SYNC)
             sync_folder(&s);
         s.branch.at = USER_HAS_SYNCED;

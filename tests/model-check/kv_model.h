@@ -15,11 +15,11 @@ enum model_step {
     MODEL_SYNC_DATA,      /* sync_layers, write_tokens: blocks, summaries and tokens are durable */
     MODEL_WRITE_SIDE,     /* kv_side_create, kv_side_write: tail or flight */
     MODEL_SYNC_SIDE,      /* kv_side_finish */
-    MODEL_SYNC_NAMES,     /* publish: kv_folder_sync, so that the new side files have durable names */
+    MODEL_SYNC_NAMES,     /* publish: sys_sync_folder, so that the new side files have durable names */
     MODEL_WRITE_MANIFEST, /* kv_file_replace: manifest.tmp */
     MODEL_SYNC_MANIFEST,
     MODEL_RENAME,      /* over the old manifest */
-    MODEL_SYNC_RENAME, /* kv_folder_sync: from here on the commit is acknowledged */
+    MODEL_SYNC_RENAME, /* sys_sync_folder: from here on the commit is acknowledged */
     MODEL_REMOVE_OLD,  /* remove_sides: what only the old manifest named */
     MODEL_N_STEPS
 };
