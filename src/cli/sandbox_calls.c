@@ -183,6 +183,8 @@ static int add_conditions(scmp_filter_ctx filter)
         /* Of a ring that is there, which the kernel holds to its list; -1 would be none in particular. */
         {SCMP_SYS(io_uring_register), {0, SCMP_CMP_LE, INT32_MAX, 0}},
         {SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0}}, /* asks, sets nothing */
+        /* ARCH_REQ_XCOMP_PERM: asks for AMX's registers. */
+        {SCMP_SYS(arch_prctl), {0, SCMP_CMP_MASKED_EQ, low, 0x1023}},
         /* On a terminal others could type commands. */
         {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TCGETS}},
         {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TIOCGWINSZ}},

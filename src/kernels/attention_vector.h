@@ -3,7 +3,7 @@
  */
 
 enum {
-    ROWS = TILE_ROW_STEP,
+    ROWS = 4, /* queries whose sums fit into the registers */
     /* Keys whose scores, and vectors of values, that are summed at once: as many as the registers hold for ROWS
      * queries.
      */

@@ -2,6 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "tables.h"
 
 static int runs_always(void)
@@ -32,6 +38,20 @@ static int runs_avx512_bf16(void)
 {
     return runs_avx512_vnni() && __builtin_cpu_supports("avx512bf16");
 }
+
+/* The kernel must be asked for the tile registers, whose contents a switch of threads has to save; one that is older
+ * than 5.16 or told not to refuses. Given once, the right is the whole process's. */
+static int runs_amx_bf16(void)
+{
+#if defined(__linux__)
+    enum { AMX_BF16_AND_TILE = 1 << 22 | 1 << 24, REQUEST_STATE = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d = 0;
+    return runs_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (d & AMX_BF16_AND_TILE) == AMX_BF16_AND_TILE && syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
 #endif
 
 /* From the plainest to the fastest: the last that runs is the default. There is no table of AVX-512 with products in
@@ -49,6 +69,7 @@ static const struct {
     {&kernels_avx512, runs_avx512},
     {&kernels_avx512_vnni, runs_avx512_vnni},
     {&kernels_avx512_bf16, runs_avx512_bf16},
+    {&kernels_amx_bf16, runs_amx_bf16},
 #endif
 };
 enum { N_CHOICES = sizeof choices / sizeof choices[0] };

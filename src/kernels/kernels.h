@@ -1,9 +1,9 @@
 /* Arithmetic on pointers: number formats, norms, GELU, dot products with stored weights, attention tiles.
  *
  * kernels_ref.c is the specification, in plain C; that of the number formats is base/blocks.h. kernels_vector.h says
- * the same with vectors and is compiled once per instruction set (kernels_base.c, kernels_avx2.c, kernels_avx512.c).
- * dispatch.c picks a table. In every table but ref the order of each sum is fixed by position alone, so that a row's
- * result does not depend on what is computed beside it.
+ * the same with vectors and is compiled once per instruction set (kernels_base.c, kernels_avx2.c, kernels_avx512.c,
+ * ...). dispatch.c picks a table. In every table but ref the order of each sum is fixed by position alone, so that a
+ * row's result does not depend on what is computed beside it.
  *
  * n is a multiple of the type's block size wherever a type is involved. Inputs and outputs do not overlap unless said.
  */
@@ -19,13 +19,13 @@
 #include "quire/kv_type.h"
 
 enum {
-    TILE_KEYS = 64,    /* keys of a tile: one KV block */
-    TILE_QUERIES = 64, /* most queries of a tile */
-    TILE_ROW_STEP = 4, /* queries are computed four at a time: buffers are padded to it */
-    FIXED_BLOCK = 32,  /* numbers that share a scale in fixed point */
-    FIXED_QUAD = 128,  /* four such blocks */
-    NARROW_STEP = 32,  /* channels that tiles of bfloat16 factors take together */
-    LANES = 16         /* head_dim is padded to it in tile buffers */
+    TILE_KEYS = 64,     /* keys of a tile: one KV block */
+    TILE_QUERIES = 64,  /* most queries of a tile */
+    TILE_ROW_STEP = 32, /* most queries that are computed together: buffers are padded to it */
+    FIXED_BLOCK = 32,   /* numbers that share a scale in fixed point */
+    FIXED_QUAD = 128,   /* four such blocks */
+    NARROW_STEP = 32,   /* channels that tiles of bfloat16 factors take together */
+    LANES = 16          /* head_dim is padded to it in tile buffers */
 };
 
 /* Queries of one head against keys, with a running maximum and sum: after all its blocks, output row r is

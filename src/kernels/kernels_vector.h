@@ -1,6 +1,7 @@
 /* The kernels with vectors as wide as the machine's. The including file defines KERNELS_TABLE, KERNELS_NAME and
  * KERNELS_WIDTH, the number of floats in a vector (4, 8 or 16), and KERNELS_BF16 or KERNELS_FIXED where products
- * are to be made of factors in bfloat16 or in fixed point; it is compiled for the instruction set in question. */
+ * are to be made of factors in bfloat16 or in fixed point; it is compiled for the instruction set in question. With
+ * KERNELS_AMX_TABLE there is a second table of that name, the same but for the products of bfloat16 factors. */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -521,34 +522,24 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .gemm = &KERNELS_GEMM,
-    .gemm_exact = &KERNELS_GEMM_EXACT,
-    .unpack = unpack,
-    .dot = dot,
-    .dot_rows =
-        {[QUIRE_DTYPE_F32] = rows_dot_f32, [QUIRE_DTYPE_F16] = rows_dot_f16, [QUIRE_DTYPE_BF16] = rows_dot_bf16},
-#if KERNELS_WIDTH > 4
-    .to_fixed = to_fixed,
-#define DOT_FIXED_ROW(TYPE, name, ...) [QUIRE_DTYPE_##TYPE] = dot_fixed_##name,
-    .dot_fixed = {BLOCK_TYPES(DOT_FIXED_ROW)},
-#endif
-    .layernorm = layernorm,
-    .rmsnorm = rmsnorm,
-    .gelu = gelu,
-    .layernorm_back = layernorm_back,
-    .rmsnorm_back = rmsnorm_back,
-    .gelu_back = gelu_back,
-    .softmax = softmax,
-    .softmax_sum = softmax_sum,
-    .attend = attend,
-    .attend_back = attend_back,
 #ifdef KERNELS_BF16
-    .attend_back_narrow = attend_back_narrow,
     .attend_narrow = attend_narrow,
-    .narrow_query = narrow_query,
-    .narrow_keys = narrow_keys,
-    .narrow_values = narrow_values,
+    .attend_back_narrow = attend_back_narrow,
 #endif
-    .attend_one = attend_one,
-    .unpack_columns = unpack_columns,
-    .unpack_rows = unpack_rows,
+#include "vector_entries.inc"
 };
+
+#ifdef KERNELS_AMX_TABLE
+#include "amx.h"
+
+#include "attention_amx.h"
+#include "gemm_amx.h"
+
+const struct kernels KERNELS_AMX_TABLE = {
+    .name = "amx-bf16",
+    .gemm = &gemm_amx,
+    .attend_narrow = attend_amx,
+    .attend_back_narrow = attend_back_amx,
+#include "vector_entries.inc"
+};
+#endif

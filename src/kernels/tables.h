@@ -12,6 +12,7 @@ extern const struct kernels kernels_avx2_i16;
 extern const struct kernels kernels_avx512;
 extern const struct kernels kernels_avx512_vnni;
 extern const struct kernels kernels_avx512_bf16;
+extern const struct kernels kernels_amx_bf16;
 #endif
 
 #endif

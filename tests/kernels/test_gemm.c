@@ -162,7 +162,7 @@ static void for_all_gemms(void (*check)(const struct kernels *kernels, const str
     int runs;
     uint64_t seed = 5;
     kernels_gemm_init();
-    for (size_t i = 0; (kernels = kernels_at(i, &runs)) != NULL; i++)
+    for (size_t i = 0; (kernels = table_at(i, &runs)) != NULL; i++)
         for (int exact = 0; runs && exact <= (kernels->gemm != kernels->gemm_exact); exact++) {
             check(kernels, exact ? kernels->gemm_exact : kernels->gemm, &seed);
             if (test_n_failed_checks > 0) {
@@ -174,8 +174,8 @@ static void for_all_gemms(void (*check)(const struct kernels *kernels, const str
 
 static void check_sizes(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed)
 {
-    static const size_t sizes[][3] = {{1, 1, 1},    {5, 3, 7},     {6, 16, 33},   {13, 65, 255},
-                                      {7, 64, 257}, {25, 130, 96}, {3, 17, 4099}, {12, 70, 2050}};
+    static const size_t sizes[][3] = {{1, 1, 1},     {5, 3, 7},     {6, 16, 33},    {13, 65, 255}, {7, 64, 257},
+                                      {25, 130, 96}, {3, 17, 4099}, {12, 70, 2050}, {70, 66, 545}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct product p = make_product(kernels, gemm, sizes[i][0], sizes[i][1], sizes[i][2], QUIRE_DTYPE_F32, seed);
         check_values(&p);
