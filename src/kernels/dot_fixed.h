@@ -227,13 +227,14 @@ INLINE void dot_rows(dot_few *few, float *y, size_t y_stride, const unsigned cha
 INLINE void dot_vectors(dot_few *few, float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,
                         const struct fixed *x, size_t n_vectors, size_t n)
 {
-    for (; n_vectors > FEW_VECTORS; n_vectors -= FEW_VECTORS, x += FEW_VECTORS, y += FEW_VECTORS * y_stride)
-        dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
-    switch (n_vectors) {
-    case 1: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 1, n); break;
-    case 2: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 2, n); break;
-    case 3: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 3, n); break;
-    default: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
+    for (size_t n_some; n_vectors > 0; n_vectors -= n_some, x += n_some, y += n_some * y_stride) {
+        n_some = n_vectors < FEW_VECTORS ? n_vectors : FEW_VECTORS;
+        switch (n_some) {
+        case 1: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 1, n); break;
+        case 2: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 2, n); break;
+        case 3: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, 3, n); break;
+        default: dot_rows(few, y, y_stride, w, row_bytes, n_rows, x, FEW_VECTORS, n);
+        }
     }
 }
 
