@@ -178,7 +178,10 @@ static void meet_near(void *context, size_t item, uint32_t worker)
         memset(scaled, 0, row * sizeof *scaled);
         for (uint32_t c = 0; c < config->head_dim; c++)
             scaled[c] = q[c] * config->softmax_scale;
-        job->norm[query_index(job, t, item)] = attention_query_norm(scaled, config->head_dim);
+        float norm = attention_query_norm(scaled, config->head_dim);
+        if (job->engine->opts.kv_type == QUIRE_KV_INT8) /* kernels may round it: by 2^-16 of its largest channel */
+            norm *= 1 + 0x1p-11f;
+        job->norm[query_index(job, t, item)] = norm;
     }
     meet_blocks(job, (uint32_t)item, 0, first, end);
 }

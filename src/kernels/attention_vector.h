@@ -268,22 +268,28 @@ static void attend(const struct attention_tile *tile, const float *k_columns, co
 
 /* Keys whose sums run side by side, and vectors of values that do, in registers. More keys would hide more of the
  * additions' latency, but memory is read fastest straight through. */
-enum { ONE_KEYS = 2, ONE_VECTORS = 8, PREFETCH_BYTES = 6144 };
+enum { ONE_KEYS = 2, ONE_VECTORS = 8, PREFETCH_BYTES = 9216 };
 
-/* Into the second-level cache: the first has too few lines under way to keep memory busy. Where there is nothing to be
- * had, this does no harm. */
-INLINE void prefetch_ahead(const unsigned char *p, size_t n_bytes)
+/* Some rows of keys or values, as they will be met PREFETCH_BYTES later. Behind the values of a block lies the newer
+ * one, which is done; the older one lies before its keys. Into the second-level cache: the first has too few lines
+ * under way to keep memory busy. Where there is nothing to be had, this does no harm. */
+INLINE void prefetch_rows(const unsigned char *rows, const void *v, quire_kv_type type, uint32_t head_dim,
+                          uint32_t n_rows)
 {
-    for (size_t at = 0; at < n_bytes; at += 64)
-        __builtin_prefetch(p + PREFETCH_BYTES + at, 0, 2);
+    size_t side_bytes = kv_rows_bytes(type, head_dim);
+    rows += PREFETCH_BYTES;
+    if (rows >= (const unsigned char *)v + side_bytes)
+        rows -= 4 * side_bytes;
+    for (size_t at = 0; at < n_rows * kv_rows_number_bytes(type, head_dim); at += 64)
+        __builtin_prefetch(rows + at, 0, 2);
 }
 
-INLINE void score_stored(quire_kv_type type, const struct attention_tile *tile, const void *k, uint32_t n_keys,
-                         float s[TILE_KEYS])
+INLINE void score_stored(quire_kv_type type, const struct attention_tile *tile, const void *k, const void *v,
+                         uint32_t n_keys, float s[TILE_KEYS])
 {
     uint32_t head_dim = tile->head_dim;
     for (uint32_t j = 0; j < n_keys; j += ONE_KEYS) {
-        prefetch_ahead(find_row(k, type, head_dim, j).numbers, ONE_KEYS * kv_rows_number_bytes(type, head_dim));
+        prefetch_rows(find_row(k, type, head_dim, j).numbers, v, type, head_dim, ONE_KEYS);
         struct stored_row rows[ONE_KEYS];
         vec sums[ONE_KEYS];
         for (uint32_t a = 0; a < ONE_KEYS; a++) { /* behind the last key: that one again */
@@ -311,14 +317,8 @@ INLINE void add_stored(quire_kv_type type, const struct attention_tile *tile, co
     for (uint32_t j = 0; j < n_keys; j++) {
         struct stored_row row = find_row(v, type, tile->head_dim, j);
         float weight = p[j] * row_scale(row, type);
-        if (c == 0) {
-            size_t side_bytes = kv_rows_bytes(type, tile->head_dim);
-            const unsigned char *here = row.numbers;
-            /* Behind the values lies the newer block, which is done; the older one lies before the keys. */
-            if (here + PREFETCH_BYTES >= (const unsigned char *)v + side_bytes)
-                here -= 4 * side_bytes;
-            prefetch_ahead(here, kv_rows_number_bytes(type, tile->head_dim));
-        }
+        if (c == 0)
+            prefetch_rows(row.numbers, v, type, tile->head_dim, 1);
         for (int b = 0; b < n_vectors; b++)
             sums[b] += (is_rest ? load_rest(row, type, c, tile->head_dim) : load_stored(row, type, c + b * W)) * weight;
     }
@@ -326,11 +326,36 @@ INLINE void add_stored(quire_kv_type type, const struct attention_tile *tile, co
         store(tile->acc + c + b * W, load(tile->acc + c + b * W) * keep + sums[b]);
 }
 
+/* acc = acc * keep + p . v. */
+INLINE void add_all_stored(quire_kv_type type, const struct attention_tile *tile, const void *v, uint32_t n_keys,
+                           const float p[TILE_KEYS], float keep)
+{
+    uint32_t c = 0;
+    for (; c + ONE_VECTORS * W <= tile->head_dim; c += ONE_VECTORS * W)
+        add_stored(type, tile, v, n_keys, p, keep, c, ONE_VECTORS, false);
+    for (; c + W <= tile->head_dim; c += W)
+        add_stored(type, tile, v, n_keys, p, keep, c, 1, false);
+    if (c < tile->head_dim)
+        add_stored(type, tile, v, n_keys, p, keep, c, 1, true);
+}
+
+#if KERNELS_WIDTH == 16 && defined(__AVX512VNNI__)
+#include "attention_int8.h"
+#else
+enum { INT8_CHANNELS = 0 }; /* in float, all of them */
+#define score_int8(tile, k, v, n_keys, s)      score_stored(QUIRE_KV_INT8, tile, k, v, n_keys, s)
+#define add_all_int8(tile, v, n_keys, p, keep) add_all_stored(QUIRE_KV_INT8, tile, v, n_keys, p, keep)
+#endif
+
 INLINE void one_of_type(quire_kv_type type, const struct attention_tile *tile, const void *k, const void *v,
                         uint32_t n_keys, int64_t first_key)
 {
+    bool in_integers = type == QUIRE_KV_INT8 && tile->head_dim <= INT8_CHANNELS;
     float s[TILE_KEYS] = {0}, fall[W] = {0}, keep[W], old_max = tile->max[0];
-    score_stored(type, tile, k, n_keys, s);
+    if (in_integers)
+        score_int8(tile, k, v, n_keys, s);
+    else
+        score_stored(type, tile, k, v, n_keys, s);
     /* Rows that are not there lie behind the query, and are masked as such. */
     float new_max = bias_row(s, tile->slope, first_key - tile->first_query);
     new_max = new_max > old_max ? new_max : old_max;
@@ -338,13 +363,10 @@ INLINE void one_of_type(quire_kv_type type, const struct attention_tile *tile, c
     store(keep, exp_vec(load(fall)));
     tile->sum[0] = tile->sum[0] * keep[0] + exp_row(s, new_max);
     tile->max[0] = new_max;
-    uint32_t c = 0;
-    for (; c + ONE_VECTORS * W <= tile->head_dim; c += ONE_VECTORS * W)
-        add_stored(type, tile, v, n_keys, s, keep[0], c, ONE_VECTORS, false);
-    for (; c + W <= tile->head_dim; c += W)
-        add_stored(type, tile, v, n_keys, s, keep[0], c, 1, false);
-    if (c < tile->head_dim)
-        add_stored(type, tile, v, n_keys, s, keep[0], c, 1, true);
+    if (in_integers)
+        add_all_int8(tile, v, n_keys, s, keep[0]);
+    else
+        add_all_stored(type, tile, v, n_keys, s, keep[0]);
 }
 
 static void attend_one(const struct attention_tile *tile, quire_kv_type type, const void *k, const void *v,

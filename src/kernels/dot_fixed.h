@@ -24,6 +24,12 @@ INLINE __m256i load_256(const void *p)
 }
 
 #if KERNELS_WIDTH == 16
+/* The first n lanes, of 16 at most. */
+INLINE __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFFu);
+}
+
 #include "dot_quads.h"
 #endif
 

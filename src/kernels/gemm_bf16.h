@@ -84,12 +84,6 @@ static void bf16_pack_columns(void *panel, size_t k_padded, size_t column, size_
     }
 }
 
-/* The first n lanes, of 16 at most. */
-INLINE __mmask16 first_lanes(size_t n)
-{
-    return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFFu);
-}
-
 /* The first n of 16 numbers of two rows, rounded, as pairs. */
 INLINE __m512i pair_numbers(const float *first, const float *second, __mmask16 mask)
 {
