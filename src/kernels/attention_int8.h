@@ -64,19 +64,20 @@ INLINE void int8_query_make(struct int8_query *query, const float *q, uint32_t h
         zero += v * 0.0f;
         largest = larger(as_vec(bits_of(v) & 0x7FFFFFFFu), largest);
     }
+    bool is_finite = lane_sum(zero) == 0.0f;
     float most = lane_max(largest), to_integer = most > 0x1p-100f ? 32639.0f / most : 0.0f;
     __m512i sum = _mm512_setzero_si512();
     memset(query->high, 0, sizeof query->high);
     memset(query->low, 0, sizeof query->low);
     for (uint32_t c = 0; c < head_dim; c += W) {
-        __m512i whole = _mm512_cvtps_epi32((__m512)(load(q + c) * to_integer));
+        __m512i whole = _mm512_cvtps_epi32((__m512)(is_finite ? load(q + c) * to_integer : splat(0.0f)));
         __m512i high = _mm512_srai_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(128)), 8);
         __m128i low_bytes = _mm512_cvtepi32_epi8(whole), high_bytes = _mm512_cvtepi32_epi8(high);
         memcpy(query->low + c, &low_bytes, sizeof low_bytes);
         memcpy(query->high + c, &high_bytes, sizeof high_bytes);
         sum = _mm512_add_epi32(sum, whole);
     }
-    query->scale = lane_sum(zero) == 0.0f ? most * (1.0f / 32639.0f) : NAN;
+    query->scale = is_finite ? most * (1.0f / 32639.0f) : NAN;
     query->excess = 128 * _mm512_reduce_add_epi32(sum);
 }
 
