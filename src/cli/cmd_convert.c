@@ -59,6 +59,8 @@ static enum exit_code convert(struct convert_run *run, const quire_model *model,
 {
     quire_error err = {0};
     char bytes[TEXT_SIZE];
+    progress_detail(&run->progress, "model: %s (%s), %s", run->o->arguments[0], quire_model_format_name(model),
+                    quire_model_name(model));
     quire_status status = quire_convert(model, run->o->out, options, &err);
     if (status != QUIRE_OK)
         return fail(run, status, status == QUIRE_ERR_USAGE ? FROM_OPTIONS : FROM_WORK, &err);
@@ -69,14 +71,16 @@ static enum exit_code convert(struct convert_run *run, const quire_model *model,
     return EXIT_DONE;
 }
 
-static void confine(const struct options *o)
+static void confine(struct convert_run *run)
 {
+    const struct options *o = run->o;
     struct sandbox sandbox;
     char report[SANDBOX_REPORT_SIZE];
     sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
     sandbox_allow_linked(&sandbox, o->arguments[0]);
     sandbox_allow_output(&sandbox, o->out);
     sandbox_enter(&sandbox, report);
+    progress_detail(&run->progress, "%s", report);
 }
 
 enum exit_code cmd_convert(const struct options *o)
@@ -94,7 +98,7 @@ enum exit_code cmd_convert(const struct options *o)
     options.has_type = o->type != NULL;
     quire_status status = o->type ? quire_dtype_parse(&options.type, o->type, &err) : QUIRE_OK;
     enum exit_code code = EXIT_DONE;
-    confine(o);
+    confine(&run);
     if (status != QUIRE_OK)
         code = fail(&run, status, FROM_OPTIONS, &err);
     else if ((status = quire_model_open(&model, o->arguments[0], &err)) != QUIRE_OK)

@@ -67,7 +67,7 @@ static void measure_peak(struct train_run *run)
  * written by an engine. */
 static void confine(void *user, const quire_training_paths *paths)
 {
-    const struct train_run *run = user;
+    struct train_run *run = user;
     struct sandbox sandbox;
     char report[SANDBOX_REPORT_SIZE];
     sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
@@ -77,6 +77,7 @@ static void confine(void *user, const quire_training_paths *paths)
         sandbox_allow(&sandbox, paths->written[i], SANDBOX_WRITE);
     sandbox_allow_temporary(&sandbox);
     sandbox_enter(&sandbox, report);
+    progress_detail(&run->progress, "%s", report);
 }
 
 /* A signal stops the run between two micro-batches: what is done is saved, and it is said how to go on. */

@@ -224,7 +224,7 @@ const struct option_row option_rows[] = {
      "write one JSON object about what was done", NULL},
     {"quiet", 'q', NULL, OPTION_FLAG, FIELD(quiet), 0, 0, ON_MODEL | ON(COMMAND_KV) | ON(COMMAND_CONVERT) | ON_TRAIN,
      GROUP_OUTPUT, "write nothing but errors to standard error", NULL},
-    {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL, GROUP_OUTPUT,
+    {"verbose", 'v', NULL, OPTION_FLAG, FIELD(verbose), 0, 0, ON_MODEL | ON(COMMAND_CONVERT) | ON_TRAIN, GROUP_OUTPUT,
      "say more about how the work is done", NULL},
 };
 const size_t n_option_rows = sizeof option_rows / sizeof option_rows[0];
