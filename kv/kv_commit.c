@@ -95,8 +95,10 @@ static void remove_sides(const struct kv_book *book, const struct kv_manifest *g
 static quire_status publish(struct kv_book *book, struct kv_manifest *next, quire_status status, quire_error *err)
 {
     bool is_unsure = false;
-    if (status == QUIRE_OK)
+    if (status == QUIRE_OK) {
         status = sys_sync_folder(book->own.folder, err);
+        book->is_broken = book->is_broken || status != QUIRE_OK; /* names of files may be missing on the disk (KV-7) */
+    }
     if (status == QUIRE_OK) {
         kv_manifest_seal(next);
         status = kv_file_replace(book->own.folder, "manifest", next, sizeof *next, &is_unsure, err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
@@ -260,17 +261,26 @@ static quire_status put_all(struct export *e, quire_error *err)
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */
 
+/* Never over a file that appeared meanwhile, as far as the file system can promise that. */
+static quire_status give_name(const struct export *e, quire_error *err)
+{
+    int result = sys.rename_new(e->temporary, e->path);
+    if (result != 0 && (errno == EINVAL || errno == ENOSYS) && !sys_exists(e->path))
+        result = sys.rename(e->temporary, e->path);
+    return result == 0 ? QUIRE_OK : sys_fail(err, "name the export", e->path);
+}
+
 static quire_status write_file(struct export *e, quire_error *err)
 {
-    quire_status status = kv_file_open(&e->fd, e->temporary, O_CREAT | O_TRUNC | O_WRONLY, NULL, err);
+    quire_status status = kv_file_open(&e->fd, e->temporary, O_CREAT | O_EXCL | O_WRONLY, NULL, err);
     if (status != QUIRE_OK)
         return status;
     status = put_all(e, err);
     if (status == QUIRE_OK)
         status = kv_file_sync(e->fd, e->temporary, err);
     kv_file_close(&e->fd);
-    if (status == QUIRE_OK && sys.rename(e->temporary, e->path) != 0)
-        status = quire_fail(err, QUIRE_ERR_IO, "cannot name the export '%s': %s", e->path, strerror(errno));
+    if (status == QUIRE_OK)
+        status = give_name(e, err);
     if (status != QUIRE_OK) {
         sys.unlink(e->temporary);
         return status;
@@ -288,7 +298,7 @@ quire_status quire_store_export(quire_store *store, uint64_t id, const char *pat
         return quire_fail(err, QUIRE_ERR_USAGE, "an export needs a path of 1 to %d bytes", KV_FOLDER_MAX);
     if (sys_exists(path))
         return quire_fail(err, QUIRE_ERR_USAGE, "'%s' exists: an export does not overwrite it", path);
-    snprintf(e.temporary, sizeof e.temporary, "%s" KV_TEMPORARY_SUFFIX, path);
+    snprintf(e.temporary, sizeof e.temporary, "%s.%ld" KV_TEMPORARY_SUFFIX, path, (long)getpid());
     quire_status status = open_book(&e, store, id, err);
     if (status == QUIRE_OK)
         status = write_file(&e, err);

@@ -53,7 +53,7 @@ quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err)
             return sys_fail(err, "name a temporary file in", folder);
         kv_path(path, folder, "tmp.%016llx", (unsigned long long)random);
         opened = open_patiently(path, O_CREAT | O_EXCL | O_RDWR);
-        if (opened >= 0 && sys.unlink(path) != 0) {
+        if (opened >= 0 && sys.unlink(path) != 0 && errno != ENOENT) { /* another process may have swept it away */
             sys_fail(err, "unlink", path);
             kv_file_close(&opened);
             return QUIRE_ERR_IO;
@@ -63,6 +63,11 @@ quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err)
         return sys_fail(err, "make a temporary file in", folder);
     *fd = opened;
     return QUIRE_OK;
+}
+
+bool kv_file_is_temporary(const char *name)
+{
+    return strncmp(name, "tmp.", 4) == 0 && strlen(name) == 20 && strspn(name + 4, "0123456789abcdef") == 16;
 }
 
 quire_status kv_file_size(int fd, uint64_t *n_bytes, const char *path, quire_error *err)

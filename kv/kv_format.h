@@ -71,7 +71,7 @@ struct kv_token_record {
 _Static_assert(sizeof(struct kv_token_record) == 264, "a token record has no padding");
 
 /* A summary file: [head][capacity] of these; behind them room for [head][capacity] boxes, the minimum and the maximum
- * of each key channel in the KV type, which version 1 leaves as a hole. */
+ * of each key channel in the KV type, which are left as a hole. */
 struct kv_summary {
     uint64_t checksum;  /* XXH3 of the block */
     float key_norm_max; /* no key of the block is longer (L2); infinity where a key is no number */

@@ -167,7 +167,7 @@ static void sweep_book(void *context, const char *name)
     int lock = -1;
     uint64_t id = kv_store_book_id(name);
     kv_path(folder, store->books_path, "%s", name);
-    if (strncmp(name, "tmp.", 4) == 0) /* kv_file_temporary, killed between two calls */
+    if (kv_file_is_temporary(name)) /* killed between two calls */
         sys.unlink(folder);
     if (id == 0)
         return;

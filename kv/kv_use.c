@@ -10,11 +10,20 @@ void kv_use_note(int fd)
     sys.futimens(fd, NULL); /* in a store that may only be read nobody asks how long ago that was */
 }
 
+/* For writing where that is allowed, though nothing is written: on NFS a lock for oneself is one on bytes, and wants
+ * that. Sharing does not. */
+static quire_status open_tokens(int *fd, const char *path, bool *is_missing, quire_error *err)
+{
+    if (kv_file_open(fd, path, O_RDWR, is_missing, NULL) == QUIRE_OK)
+        return QUIRE_OK;
+    return kv_file_open(fd, path, O_RDONLY, is_missing, err);
+}
+
 quire_status kv_use_share(int *fd, const char *folder, bool *is_missing, quire_error *err)
 {
     char path[KV_PATH_SIZE];
     kv_path(path, folder, "tokens");
-    quire_status status = kv_file_open(fd, path, O_RDONLY, is_missing, err);
+    quire_status status = open_tokens(fd, path, is_missing, err);
     if (status == QUIRE_OK)
         status = kv_file_share(*fd, path, err);
     if (status != QUIRE_OK)
@@ -27,7 +36,7 @@ bool kv_use_is_shared(const char *folder)
     char path[KV_PATH_SIZE];
     int fd = -1;
     kv_path(path, folder, "tokens");
-    if (kv_file_open(&fd, path, O_RDONLY, NULL, NULL) != QUIRE_OK)
+    if (open_tokens(&fd, path, NULL, NULL) != QUIRE_OK)
         return false;
     bool is_shared = kv_file_unshare(fd, path, NULL) == QUIRE_ERR_BUSY;
     kv_file_close(&fd);
@@ -42,7 +51,7 @@ static quire_status exclude_readers(struct kv_exclusive *exclusive, const char *
     kv_path(path, folder, "tokens");
     quire_status status = QUIRE_OK;
     if (!exclusive->is_borrowed)
-        status = kv_file_open(&exclusive->use_fd, path, O_RDONLY, &is_missing, err);
+        status = open_tokens(&exclusive->use_fd, path, &is_missing, err);
     if (is_missing) {
         quire_error_clear(err);
         return QUIRE_OK;

@@ -25,6 +25,11 @@ static int real_exchange(const char *a, const char *b)
     return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
 }
 
+static int real_rename_new(const char *from, const char *to)
+{
+    return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
 static int real_uring_open(struct io_uring *ring, unsigned n_entries)
 {
     return io_uring_queue_init(n_entries, ring, 0);
@@ -63,10 +68,11 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
         .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync,          \
-        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange, .unlink = unlink,         \
-        .mkdir = mkdir, .rmdir = rmdir, .fdopendir = fdopendir, .readdir = readdir, .statvfs = statvfs, .mmap = mmap,  \
-        .uring_open = real_uring_open, .uring_open_for_reads = real_uring_open_for_reads,                              \
-        .uring_register = io_uring_register_buffers, .uring_submit = io_uring_submit, .uring_wait = real_uring_wait,   \
+        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange,                           \
+        .rename_new = real_rename_new, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .fdopendir = fdopendir,       \
+        .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,                           \
+        .uring_open_for_reads = real_uring_open_for_reads, .uring_register = io_uring_register_buffers,                \
+        .uring_submit = io_uring_submit, .uring_wait = real_uring_wait,                                                \
     }
 
 const struct sys_calls sys_real = REAL_CALLS;

@@ -34,7 +34,8 @@ struct sys_calls {
     int (*fdatasync)(int fd);
     int (*flock)(int fd, int operation);
     int (*rename)(const char *from, const char *to);
-    int (*exchange)(const char *a, const char *b); /* renameat2 with RENAME_EXCHANGE */
+    int (*exchange)(const char *a, const char *b);       /* renameat2 with RENAME_EXCHANGE */
+    int (*rename_new)(const char *from, const char *to); /* renameat2 with RENAME_NOREPLACE */
     int (*unlink)(const char *path);
     int (*mkdir)(const char *path, mode_t mode);
     int (*rmdir)(const char *path);

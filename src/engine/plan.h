@@ -32,8 +32,8 @@ struct memory_plan {
     struct plan_residency prefill, decode;
 };
 
-/* n_threads and, in opts, memory_bytes, chunk_tokens (0: chosen) and span_tokens (0: chosen). wants_logprobs: room for
- * rows of logits. Errors: NO_MEMORY when even the smallest span does not fit; *out is filled in then too. */
+/* n_threads and, in opts, memory_bytes, chunk_tokens (0: chosen) and span_tokens (0: chosen). Errors: NO_MEMORY when
+ * even the smallest span does not fit; *out is filled in then too. */
 quire_status plan_memory(struct memory_plan *out, const struct quire_model *model, const quire_engine_options *opts,
                          const struct kernels *kernels, uint32_t n_threads, uint64_t n_tokens, uint64_t n_new,
                          quire_error *err);

@@ -91,6 +91,11 @@ static int door_exchange(const char *a, const char *b)
     return door_fails(DOOR_NAME) ? -1 : sys_real.exchange(a, b);
 }
 
+static int door_rename_new(const char *from, const char *to)
+{
+    return door_fails(DOOR_NAME) ? -1 : sys_real.rename_new(from, to);
+}
+
 static int door_unlink(const char *path)
 {
     return door_fails(DOOR_NAME) ? -1 : sys_real.unlink(path);
@@ -174,6 +179,7 @@ void door_close(unsigned kinds, long nth, enum door_fault fault, int code)
     sys.flock = door_flock;
     sys.rename = door_rename;
     sys.exchange = door_exchange;
+    sys.rename_new = door_rename_new;
     sys.unlink = door_unlink;
     sys.mkdir = door_mkdir;
     sys.rmdir = door_rmdir;
