@@ -64,6 +64,8 @@ static quire_status read_line(struct plot *plot, const json_t *line, const char 
     }
     if (strcmp(event, "eval") == 0) {
         cut(&plot->eval, step);
+        if (!json_is_number(json_object_get(line, "loss"))) /* the weights had gone out of bounds */
+            return QUIRE_OK;
         return add(&plot->eval, point, err);
     }
     if (strcmp(event, "resume") == 0 || strcmp(event, "rollback") == 0 || strcmp(event, "start") == 0) {

@@ -89,8 +89,9 @@ static quire_status check(struct checkpoint *c, quire_error *err)
     if (memcmp(header.magic, MAGIC, sizeof header.magic) != 0)
         return bad(c->path, "it does not begin as one does", err);
     if (header.version != VERSION)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "the checkpoint '%s' is of version %" PRIu32 ", this build reads %d",
-                          c->path, header.version, VERSION);
+        return quire_fail(err, QUIRE_ERR_UNSUPPORTED,
+                          "the checkpoint '%s' is of version %" PRIu32 ", this build reads %d", c->path, header.version,
+                          VERSION);
     if (header.hash != hash64(&header, offsetof(struct header, hash)) || header.n_parts > CHECKPOINT_MAX_PARTS ||
         header.n_parts < 1)
         return bad(c->path, "the checksum of its header", err);

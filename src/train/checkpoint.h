@@ -51,6 +51,10 @@ void checkpoint_path(char path[CHECKPOINT_PATH_SIZE], const char *folder, uint64
 quire_status checkpoint_list(uint64_t **steps, size_t *n, const char *folder, quire_error *err);
 
 /* Removes all but the latest `n_keep`, and what killed writers left. What cannot be removed stays. */
+/* Whether there are checkpoints whose names say that they are damaged. */
+#define CHECKPOINT_DAMAGED ".damaged"
+bool checkpoint_is_damaged(const char *folder);
+
 void checkpoint_prune(const char *folder, size_t n_keep);
 
 #endif

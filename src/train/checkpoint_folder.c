@@ -71,6 +71,15 @@ quire_status checkpoint_list(uint64_t **steps, size_t *n, const char *folder, qu
     return list(steps, n, folder, "", err);
 }
 
+bool checkpoint_is_damaged(const char *folder)
+{
+    uint64_t *steps;
+    size_t n = 0;
+    if (list(&steps, &n, folder, CHECKPOINT_DAMAGED, NULL) == QUIRE_OK)
+        free(steps);
+    return n > 0;
+}
+
 static void remove_from(const char *folder, const char *suffix, size_t n_keep)
 {
     char path[CHECKPOINT_PATH_SIZE];

@@ -5,9 +5,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
+
+/* Opens the draft and locks it, so that two processes never write to the same one; what is in it goes. The lock may
+ * come with a draft that has just been given its name, or was removed: then there is another one to be opened. */
+static quire_status open_locked(struct new_file *draft, quire_error *err)
+{
+    for (;;) {
+        struct stat opened, named;
+        draft->fd = sys.open(draft->temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (draft->fd < 0)
+            return sys_fail(err, "make", draft->temporary);
+        if (sys.flock(draft->fd, LOCK_EX | LOCK_NB) != 0)
+            return errno == EWOULDBLOCK
+                       ? quire_fail(err, QUIRE_ERR_BUSY, "another process is making '%s'; start again when it is done",
+                                    draft->path)
+                       : sys_fail(err, "lock", draft->temporary);
+        if (sys.fstat(draft->fd, &opened) != 0)
+            return sys_fail(err, "stat", draft->temporary);
+        if (sys.lstat(draft->temporary, &named) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev)
+            break;
+        sys.close(draft->fd);
+    }
+    return sys.ftruncate(draft->fd, 0) == 0 ? QUIRE_OK : sys_fail(err, "empty", draft->temporary);
+}
 
 quire_status new_file_open(struct new_file *draft, const char *path, quire_error *err)
 {
@@ -19,9 +44,10 @@ quire_status new_file_open(struct new_file *draft, const char *path, quire_error
         return QUIRE_ERR_NO_MEMORY;
     }
     snprintf(d.temporary, n, "%s" NEW_FILE_SUFFIX, path);
-    d.fd = sys.open(d.temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (d.fd < 0) {
-        quire_status status = sys_fail(err, "make", d.temporary);
+    quire_status status = open_locked(&d, err);
+    if (status != QUIRE_OK) { /* the draft, if there is one, may be another's */
+        if (d.fd >= 0)
+            sys.close(d.fd);
         free(d.path);
         free(d.temporary);
         return status;

@@ -16,7 +16,8 @@ struct new_file {
     char *path, *temporary;
 };
 
-/* An older draft of the same name, which a killed process left, makes way. Errors: IO, NO_SPACE, NO_MEMORY. */
+/* An older draft of the same name, which a killed process left, makes way. Errors: BUSY (another process is at it), IO,
+ * NO_SPACE, NO_MEMORY. */
 quire_status new_file_open(struct new_file *draft, const char *path, quire_error *err);
 
 /* Appends. Errors: NO_SPACE, IO. */

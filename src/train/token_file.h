@@ -56,7 +56,7 @@ void token_file_copy(const struct token_file *file, uint64_t first, size_t n, ui
 /* Errors: IO, where a page of the file could not be read at any time. */
 quire_status token_file_check(const struct token_file *file, quire_error *err);
 
-/* --- the file alone, for token_file_open: token_file_map.c and token_file_make.c --------------------------------- */
+/* --- the file alone, for token_file_open: token_file.c and token_file_make.c --------------------------------- */
 
 struct token_header {
     char magic[8];

@@ -276,7 +276,11 @@ static quire_status set_entries(struct train_config *config, struct train_config
         if (entry->is_list != (row->kind == CONFIG_PAIR))
             return bad_value(&p, entry->value,
                              entry->is_list ? "one value, not a list" : "a list of two numbers, such as [0.9, 0.95]");
-        quire_status status = set_value(config, &p, entry->value, is_null_word(entry) && row->kind != CONFIG_TEXT);
+        bool is_null = is_null_word(entry);
+        if (is_null && row->kind == CONFIG_TEXT && row->least > 0)
+            return bad_value(&p, entry->value, "a text");
+        const char *value = is_null && row->kind == CONFIG_TEXT ? "" : entry->value;
+        quire_status status = set_value(config, &p, value, is_null && row->kind != CONFIG_TEXT);
         if (status != QUIRE_OK)
             return status;
         given->line[row - train_config_rows] = entry->line;
@@ -285,6 +289,13 @@ static quire_status set_entries(struct train_config *config, struct train_config
         if (!train_config_rows[i].shown_default && given->line[i] == 0)
             return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': the key '%s' is missing; it has no default", path,
                               train_config_rows[i].key);
+    return QUIRE_OK;
+}
+
+quire_status train_config_check_warmup(const struct train_config *c, const char *path, quire_error *err)
+{
+    if (train_config_steps(c, c->scheduler.t_warmup) > train_config_steps(c, c->max_duration))
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': scheduler.t_warmup is longer than max_duration", path);
     return QUIRE_OK;
 }
 
@@ -303,9 +314,9 @@ static quire_status check_together(const struct train_config *c, const char *pat
                           "'%s': holdout takes validation documents from the training data, and "
                           "eval_loader.dataset.local names others; only one of the two can be",
                           path);
-    if (train_config_steps(c, c->scheduler.t_warmup) > train_config_steps(c, c->max_duration))
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': scheduler.t_warmup is longer than max_duration", path);
-    return QUIRE_OK;
+    /* Otherwise it depends on max_seq_len, which may be a model's. */
+    return c->scheduler.t_warmup.is_tokens == c->max_duration.is_tokens ? train_config_check_warmup(c, path, err)
+                                                                        : QUIRE_OK;
 }
 
 quire_status train_config_parse(struct train_config *out, struct train_config_given *given, const char *text, size_t n,

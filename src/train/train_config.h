@@ -143,6 +143,9 @@ json_t *train_config_json(const struct train_config *config);
 quire_status train_config_check_same(const struct train_config *config, const json_t *saved, const char *path,
                                      quire_error *err);
 
+/* Whether the warm-up ends before the run, once max_seq_len is what it will be. Errors: FORMAT. */
+quire_status train_config_check_warmup(const struct train_config *c, const char *path, quire_error *err);
+
 /* Optimiser steps that a duration is, rounded up. */
 uint64_t train_config_steps(const struct train_config *config, struct duration duration);
 

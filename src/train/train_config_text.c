@@ -25,7 +25,8 @@ static void format_number(char *text, size_t size, double value)
 static void format_text(char *text, size_t size, const char *value)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+";
-    bool is_plain = value[0] != '\0' && value[0] != '-' && strspn(value, plain) == strlen(value);
+    bool is_plain =
+        value[0] != '\0' && value[0] != '-' && strspn(value, plain) == strlen(value) && strcmp(value, "null") != 0;
     size_t n = 0;
     if (is_plain) {
         snprintf(text, size, "%s", value);

@@ -131,14 +131,23 @@ static void run_block(void *context, size_t item, uint32_t worker)
                         &edge);
 }
 
+static bool is_in_parts(const struct product *p, const struct gemm *gemm)
+{
+    return p->k > depth_at_once(gemm);
+}
+
 /* All rows, for a part of k that is packed in panels. */
 static void run_rows(struct net *net, const struct product *p, const unsigned char *panels, size_t first_k, size_t n_k)
 {
     const struct gemm *gemm = net->gemm;
     struct product_job job = {
         .net = net, .product = p, .strips = net->scratch.product.strips, .panels = panels, .n_k = n_k, .edge = p->edge};
-    if (first_k > 0)
+    if (first_k > 0) { /* the bias came with the first part */
         job.edge.add = true;
+        job.edge.bias = NULL;
+    }
+    if (is_in_parts(p, gemm)) /* only the whole sum is clipped */
+        job.edge.clip = 0;
     for (size_t row = 0; row < p->m; row += job.n_rows) {
         job.first_row = row;
         job.n_rows = size_min(rows_at_once(gemm), p->m - row);
@@ -182,6 +191,16 @@ void product_pack(struct net *net, void *panels, const struct factor *w, size_t 
     }
 }
 
+static void clip_row(void *context, size_t row, uint32_t worker)
+{
+    (void)worker;
+    const struct product *p = context;
+    const struct gemm_edge edge = {.clip = p->edge.clip};
+    float *y = p->y + row * p->y_stride;
+    for (size_t j = 0; j < p->n; j++)
+        y[j] = gemm_edge_apply(&edge, 0, y[j], j);
+}
+
 void product_run(struct net *net, const struct product *p)
 {
     const struct gemm *gemm = net->gemm;
@@ -195,4 +214,6 @@ void product_run(struct net *net, const struct product *p)
         if (p->panels)
             part += part_bytes(gemm, p->n, n_k);
     }
+    if (is_in_parts(p, gemm) && p->edge.clip > 0)
+        threads_run(net->threads, p->m, clip_row, (void *)(uintptr_t)p);
 }

@@ -21,7 +21,7 @@ struct factor {
     bool is_transposed;
 };
 
-/* y[m][n] = x[m][k] . w[n][k]^T, through the edge. */
+/* y[m][n] = x[m][k] . w[n][k]^T, through the edge, which does not both add and clip. */
 struct product {
     float *y;
     size_t y_stride;

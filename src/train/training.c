@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,11 @@ void training_log(struct quire_training *t, const char *event, json_t *object)
     json_decref(object);
     if (run_log_add(&t->log, line, &err) != QUIRE_OK)
         training_notice(t, "the log lacks a line: %s", err.message);
+}
+
+json_t *training_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
 }
 
 quire_status training_check_cancelled(const struct quire_training *t, quire_error *err)
@@ -240,12 +246,16 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
         status = check_writable(t, err);
     if (status == QUIRE_OK)
         status = training_model_config(t, &given, err);
+    if (status == QUIRE_OK)
+        status = train_config_check_warmup(&t->config, t->config_path, err);
     if (status != QUIRE_OK)
         return status;
     t->config.model.vocab_size = t->model_config.vocab_size;
     t->n_steps = train_config_steps(&t->config, t->config.max_duration);
     tell_config(t);
     status = lock_folder(t, err);
+    if (status == QUIRE_OK)
+        training_sample_sweep(t);
     if (status == QUIRE_OK)
         status = training_data_open(t, err);
     if (status == QUIRE_OK)

@@ -74,6 +74,9 @@ void training_notice(struct quire_training *t, const char *format, ...) QUIRE_PR
  * notice: the log is not worth a run. */
 void training_log(struct quire_training *t, const char *event, json_t *object);
 
+/* A number as JSON has them; null for what is none. */
+json_t *training_number(double x);
+
 /* CANCELLED where somebody asked for it. */
 quire_status training_check_cancelled(const struct quire_training *t, quire_error *err);
 
@@ -100,11 +103,15 @@ quire_status training_save(struct quire_training *t, quire_error *err);
 /* training_eval.c. Errors: CANCELLED, IO. */
 quire_status training_evaluate(struct quire_training *t, quire_error *err);
 
-/* training_output.c: the model as it stands, to path: a GGUF where the name ends so, else a folder. */
-quire_status training_write_model(struct quire_training *t, const char *path, quire_dtype type, quire_error *err);
+/* training_output.c: the model as it stands, to path: a GGUF where the name ends so, else a folder. Nothing is told of
+ * one that is temporary. */
+quire_status training_write_model(struct quire_training *t, const char *path, quire_dtype type, bool is_temporary,
+                                  quire_error *err);
 quire_status training_write_outputs(struct quire_training *t, quire_error *err);
 
 /* training_sample.c: writes some text by way of a temporary model. */
 quire_status training_sample(struct quire_training *t, quire_error *err);
+/* Removes what a killed run left of one. Under the folder's lock. */
+void training_sample_sweep(const struct quire_training *t);
 
 #endif

@@ -55,7 +55,7 @@ quire_status training_evaluate(struct quire_training *t, quire_error *err)
     t->evaluated_step = t->state.step;
     training_tell(t, event);
     training_log(t, "eval",
-                 json_pack("{s:f,s:f,s:I}", "loss", event.loss, "perplexity", event.perplexity, "predicted_tokens",
-                           (json_int_t)n_targets));
+                 json_pack("{s:o,s:o,s:I}", "loss", training_number(event.loss), "perplexity",
+                           training_number(event.perplexity), "predicted_tokens", (json_int_t)n_targets));
     return QUIRE_OK;
 }

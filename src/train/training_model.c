@@ -47,7 +47,20 @@ static quire_status config_of_file(struct quire_training *t, quire_config *out, 
     return status;
 }
 
-/* The keys that a model's configuration has, from it. Nulls stay nulls where the model has what they mean. */
+/* One way to say what can be said in two: null, which is 0, where a value is what null means. */
+static void use_nulls(struct train_config *c, const quire_config *m)
+{
+    if (c->model.logit_scale == 1)
+        c->model.logit_scale = 0;
+    if (fabs(c->model.attn_config.softmax_scale * sqrt(m->head_dim) - 1) < 1e-6)
+        c->model.attn_config.softmax_scale = 0;
+    if (c->model.attn_config.kv_n_heads == m->n_heads)
+        c->model.attn_config.kv_n_heads = 0;
+    if (m->alibi) /* it takes their place, as in published configurations */
+        c->model.learned_pos_emb = false;
+}
+
+/* The keys that a model's configuration has, from it. */
 static void config_to_keys(struct train_config *c, const quire_config *m)
 {
     c->model.d_model = m->d_model;
@@ -61,23 +74,27 @@ static void config_to_keys(struct train_config *c, const quire_config *m)
     c->model.tie_word_embeddings = m->tie_word_embeddings;
     c->model.norm_type = m->norm_type == QUIRE_NORM_RMSNORM ? TRAIN_LP_RMSNORM : TRAIN_LP_LAYERNORM;
     c->model.norm_eps = m->norm_eps;
-    c->model.logit_scale = m->logit_scale == 1 ? 0 : m->logit_scale;
+    c->model.logit_scale = m->logit_scale;
     c->model.attn_config.alibi = m->alibi;
     c->model.attn_config.alibi_bias_max = m->alibi_bias_max;
     c->model.attn_config.clip_qkv = m->clip_qkv;
     c->model.attn_config.qk_ln = m->qk_ln;
-    c->model.attn_config.softmax_scale = fabs(m->softmax_scale * sqrt(m->head_dim) - 1) < 1e-6 ? 0 : m->softmax_scale;
-    c->model.attn_config.kv_n_heads = m->kv_n_heads == m->n_heads ? 0 : m->kv_n_heads;
+    c->model.attn_config.softmax_scale = m->softmax_scale;
+    c->model.attn_config.kv_n_heads = m->kv_n_heads;
+    use_nulls(c, m);
 }
 
 /* What the file says of the shape of a model that is there. */
 static quire_status check_key(const struct quire_training *t, const struct train_config *of_model,
                               const struct train_config_row *row, size_t line, quire_error *err)
 {
-    char given[256], found[256];
+    char given[256], found[256], meant[256];
+    struct train_config same_words = t->config;
+    use_nulls(&same_words, quire_model_config(t->model));
     train_config_format(given, sizeof given, &t->config, row);
+    train_config_format(meant, sizeof meant, &same_words, row);
     train_config_format(found, sizeof found, of_model, row);
-    if (strcmp(given, found) == 0)
+    if (strcmp(meant, found) == 0)
         return QUIRE_OK;
     if (row->kind == CONFIG_NUMBER) { /* the model has it as float32 */
         double x = *(const double *)(const void *)((const char *)&t->config + row->offset);

@@ -32,7 +32,8 @@ static void on_notice(void *user, const char *text)
     training_notice(user, "%s", text);
 }
 
-quire_status training_write_model(struct quire_training *t, const char *path, quire_dtype type, quire_error *err)
+quire_status training_write_model(struct quire_training *t, const char *path, quire_dtype type, bool is_temporary,
+                                  quire_error *err)
 {
     struct weight *weights = NULL;
     struct weight_data *data = NULL;
@@ -61,7 +62,7 @@ quire_status training_write_model(struct quire_training *t, const char *path, qu
         options.replaces = true;
         options.n_threads = t->options.n_threads;
         options.progress = on_writing;
-        options.notice = on_notice;
+        options.notice = is_temporary ? NULL : on_notice;
         options.user = t;
         status = model_writer_write(&content, path, &options, err);
     }
@@ -74,7 +75,7 @@ quire_status training_write_model(struct quire_training *t, const char *path, qu
 static quire_status write_output(struct quire_training *t, const char *name, quire_dtype type, quire_error *err)
 {
     char *path = path_join(t->config.save_folder, name, err);
-    quire_status status = path ? training_write_model(t, path, type, err) : QUIRE_ERR_NO_MEMORY;
+    quire_status status = path ? training_write_model(t, path, type, false, err) : QUIRE_ERR_NO_MEMORY;
     if (status == QUIRE_OK) {
         training_notice(t, "the model is in '%s' (%s)", path, quire_dtype_name(type));
         training_log(t, "output", json_pack("{s:s,s:s}", "path", path, "type", quire_dtype_name(type)));

@@ -167,9 +167,9 @@ static quire_status load(struct quire_training *t, const struct checkpoint *c, q
 static void put_aside(struct quire_training *t, const char *path, const quire_error *why)
 {
     char aside[CHECKPOINT_PATH_SIZE + 16];
-    snprintf(aside, sizeof aside, "%s.damaged", path);
+    snprintf(aside, sizeof aside, "%s" CHECKPOINT_DAMAGED, path);
     bool is_moved = why->status == QUIRE_ERR_FORMAT && sys.rename(path, aside) == 0;
-    training_notice(t, "%s; the one before it is used%s%s", why->message, is_moved ? ", and it is now " : "",
+    training_notice(t, "%s; an older one is looked for%s%s", why->message, is_moved ? ", and it is now " : "",
                     is_moved ? aside : "");
 }
 
@@ -200,9 +200,10 @@ quire_status training_resume(struct quire_training *t, bool *is_resumed, quire_e
         *is_resumed = status == QUIRE_OK;
         checkpoint_close(&checkpoint);
     }
-    if (status == QUIRE_OK && n > 0 && !*is_resumed)
+    if (status == QUIRE_OK && !*is_resumed && (n > 0 || checkpoint_is_damaged(t->config.save_folder)))
         status = quire_fail(err, QUIRE_ERR_FORMAT,
-                            "none of the %zu checkpoints in '%s' is sound; move them away to begin anew", n,
+                            "no checkpoint in '%s' is sound; move those that end in '" CHECKPOINT_DAMAGED
+                            "' away to begin anew",
                             t->config.save_folder);
     free(steps);
     return status;

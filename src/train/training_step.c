@@ -50,11 +50,17 @@ static quire_status add_gradients(struct quire_training *t, struct net_loss *sum
 
 /* --- a step that does not stand ----------------------------------------------------------------------------------- */
 
-/* A checkpoint after which the same place went wrong again had the trouble in it. */
+/* A checkpoint after which the same place went wrong again may have the trouble in it. The last one there is stays: it
+ * may as well be the data, and without it the run would begin anew. */
 static void drop_latest(struct quire_training *t)
 {
     char path[CHECKPOINT_PATH_SIZE];
-    if (t->saved_step == UINT64_MAX)
+    uint64_t *steps;
+    size_t n;
+    if (t->saved_step == UINT64_MAX || checkpoint_list(&steps, &n, t->config.save_folder, NULL) != QUIRE_OK)
+        return;
+    free(steps);
+    if (n < 2)
         return;
     checkpoint_path(path, t->config.save_folder, t->saved_step);
     if (sys.unlink(path) == 0)
@@ -94,9 +100,8 @@ static quire_status step_back(struct quire_training *t, const char *why, double 
                     before.step + 1, why, loss, norm, t->state.step, range.first, range.end - 1);
     training_log(t, "rollback",
                  json_pack("{s:s,s:I,s:o,s:o,s:I,s:I}", "why", why, "from_step", (json_int_t)before.step + 1, "loss",
-                           isfinite(loss) ? json_real(loss) : json_null(), "gradient_norm",
-                           isfinite(norm) ? json_real(norm) : json_null(), "first_batch", (json_int_t)range.first,
-                           "last_batch", (json_int_t)range.end - 1));
+                           training_number(loss), "gradient_norm", training_number(norm), "first_batch",
+                           (json_int_t)range.first, "last_batch", (json_int_t)range.end - 1));
     return QUIRE_OK;
 }
 

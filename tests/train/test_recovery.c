@@ -7,6 +7,7 @@
 #include "run_case.h"
 #include "test.h"
 #include "train/checkpoint.h"
+#include "train/new_file.h"
 #include "train/run_log.h"
 #include "train/schedule.h"
 #include "train/spike.h"
@@ -96,6 +97,29 @@ static void the_latest_are_kept(void)
     REQUIRE_OK(checkpoint_list(&steps, &n, case_path("absent"), &err));
     CHECK_EQ_INT(n, 0);
     free(steps);
+}
+
+static void a_draft_is_one_process_s(void)
+{
+    quire_error err = {0};
+    struct new_file first, second;
+    REQUIRE_OK(new_file_open(&first, case_path("drafted"), &err));
+    REQUIRE_OK(new_file_write(&first, "first", 5, &err));
+    CHECK_EQ_INT(new_file_open(&second, case_path("drafted"), &err), QUIRE_ERR_BUSY);
+    CHECK_MESSAGE(err, "another process is making");
+    quire_error_clear(&err);
+    REQUIRE_OK(new_file_commit(&first, &err));
+    REQUIRE_OK(new_file_open(&second, case_path("drafted"), &err));
+    new_file_drop(&second);
+    size_t n;
+    unsigned char *bytes = case_read(case_path("drafted"), &n);
+    CHECK(n == 5 && memcmp(bytes, "first", 5) == 0);
+    free(bytes);
+    case_write_text(case_path("drafted.tmp"), "left by a process that was killed");
+    REQUIRE_OK(new_file_open(&first, case_path("drafted"), &err));
+    REQUIRE_OK(new_file_commit(&first, &err));
+    free(case_read(case_path("drafted"), &n));
+    CHECK_EQ_INT(n, 0);
 }
 
 /* --- the n-th system call fails ----------------------------------------------------------------------------------- */
@@ -235,6 +259,7 @@ static void a_log_ends_with_a_whole_line(void)
 }
 
 static const struct test tests[] = {
+    {"a draft is one process's", a_draft_is_one_process_s},
     {"a checkpoint comes back", a_checkpoint_comes_back},
     {"any damage is found", any_damage_is_found},
     {"the latest are kept", the_latest_are_kept},
