@@ -24,8 +24,9 @@ struct test {
     void (*run)(void);
 };
 
-static int test_n_failed_checks;
-static const char *test_skipped;
+/* Weak, so that the files of a program share them: a check in a helper counts, too. */
+__attribute__((weak)) int test_n_failed_checks;
+__attribute__((weak)) const char *test_skipped;
 
 #define CHECK(condition)                                                                                               \
     do {                                                                                                               \
