@@ -71,7 +71,8 @@ size_t kv_block_bytes(const struct kv_geometry *geometry);
 /* Bytes that n tokens take on disk. */
 uint64_t kv_disk_bytes(const struct kv_geometry *geometry, uint64_t n_tokens);
 
-/* Free bytes on the file system where books go. */
+/* Free bytes on the file system where new books and branches go: that of the folder for temporary files, where there is
+ * no store or it may only be read. */
 quire_status kv_store_free_bytes(const struct kv_store *store, uint64_t *out, quire_error *err);
 
 /* Removes whole books, those used least recently first, until with n_bytes more the store takes at most limit_bytes;

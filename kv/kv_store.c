@@ -394,7 +394,7 @@ void kv_store_close(struct kv_store *store)
 
 quire_status kv_store_free_bytes(const struct kv_store *store, uint64_t *out, quire_error *err)
 {
-    const char *path = store->books_path ? store->books_path : store->temporary_path;
+    const char *path = store->temporary_path ? store->temporary_path : store->books_path;
     struct statvfs st;
     if (sys.statvfs(path, &st) != 0)
         return quire_fail(err, QUIRE_ERR_IO, "cannot find the free space of '%s': %s", path, strerror(errno));

@@ -18,7 +18,7 @@ struct kv_store {
     uint64_t seed;        /* kv_identity_hash */
     char *path;           /* NULL: temporary books only */
     char *books_path;     /* path/books */
-    char *temporary_path; /* where temporary books go */
+    char *temporary_path; /* where temporary books go: books_path, if it can be written; NULL: only its owner's */
     quire_error notice;
     struct kv_foreign foreign;    /* of the last kv_book_open */
     struct kv_about about;        /* of the books that are made or gone on with */

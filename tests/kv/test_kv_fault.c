@@ -365,6 +365,11 @@ static void on_a_read_only_file_system(void *context)
     CHECK(kv_test_holds(book, &f.geometry, f.text, LIFE_END));
     REQUIRE_OK(kv_book_branch(&branch, book, 10, &err)); /* its files go to the spill folder */
     kv_book_close(branch);
+    CHECK_OK(
+        kv_book_reserve(book, LIFE_END, 4 << 20, &err)); /* more than the store's file system has; not the spill's */
+    CHECK_EQ_INT(kv_book_reserve(book, LIFE_END, (uint64_t)1 << 60, &err), QUIRE_ERR_NO_SPACE);
+    CHECK_MESSAGE(err, "'/tmp'");
+    quire_error_clear(&err);
     kv_book_close(book);
     CHECK_EQ_INT(kv_book_open(&book, store, f.text, 100, false, &err), QUIRE_ERR_IO);
     CHECK_MESSAGE(err, "Read-only file system");
