@@ -110,6 +110,11 @@ uint64_t kv_book_n_written(const struct kv_book *book); /* bytes written to file
  * needed, what is free, and where: nothing is taken then; IO. */
 quire_status kv_book_reserve(struct kv_book *book, size_t n_tokens, uint64_t n_other_bytes, quire_error *err);
 
+/* Bytes that the book, with its blocks up to token n_tokens and n_other_bytes next to them, will take beyond what its
+ * files take already: blocks of a span in flight and reservations of a writer that was killed are among these. A
+ * temporary book's count as not taken. */
+uint64_t kv_book_missing_bytes(const struct kv_book *book, size_t n_tokens, uint64_t n_other_bytes);
+
 /* Stores keys and values of tokens [first, first + n) of one layer. k and v are float32, one token's heads in a row:
  * element (token, head, channel) at [token * stride + head * head_dim + channel]. Within a layer tokens come in order,
  * without gaps, from the frontier on. Whole blocks are written to the file at once and never change again (KV-1);

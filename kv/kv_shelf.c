@@ -28,6 +28,11 @@ static void visit_file(void *context, const char *name)
         usage->book->last_used = changed;
 }
 
+quire_status kv_shelf_measure(struct kv_shelf_book *book, const char *folder, quire_error *err)
+{
+    return kv_folder_list(folder, visit_file, &(struct usage){folder, book}, err);
+}
+
 /* *is_there: it has a manifest, sound or not. */
 static quire_status look_at(struct kv_shelf_book *book, bool *is_there, const struct kv_store *store, uint64_t id,
                             quire_error *err)
@@ -40,7 +45,7 @@ static quire_status look_at(struct kv_shelf_book *book, bool *is_there, const st
     book->status = kv_store_any_manifest(&book->manifest, store, id, &is_unborn, &why);
     *is_there = !is_unborn;
     snprintf(book->problem, sizeof book->problem, "%.511s", why.message);
-    if (kv_folder_list(folder, visit_file, &(struct usage){folder, book}, &why) != QUIRE_OK)
+    if (kv_shelf_measure(book, folder, &why) != QUIRE_OK)
         return sys_exists(folder) ? quire_fail(err, QUIRE_ERR_IO, "%s", why.message) : QUIRE_OK;
     book->is_in_use = kv_use_is_shared(folder);
     return QUIRE_OK;

@@ -20,6 +20,9 @@ struct kv_shelf {
     uint64_t other_bytes; /* allocated by books that have no manifest */
 };
 
+/* Adds what the files in a book's folder take, and when they say that it was used. Errors: IO. */
+quire_status kv_shelf_measure(struct kv_shelf_book *book, const char *folder, quire_error *err);
+
 /* Folders without a manifest are books that are being made, or leftovers: they are not on the shelf. Parents come
  * before their branches. Errors: IO, NO_MEMORY. */
 quire_status kv_shelf_load(struct kv_shelf *out, const struct kv_store *store, quire_error *err);

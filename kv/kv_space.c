@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "kv/kv_book.h"
+#include "kv/kv_shelf.h"
 
 /* Whole pages alone are given back: at the edges lie blocks that count. */
 enum { PAGE = 4096 };
@@ -86,6 +87,15 @@ static uint64_t bytes_to_write(const struct kv_book *book)
         if (layer_blocks(book, i, &first, &end))
             n += (end - first) * per_block;
     return n;
+}
+
+uint64_t kv_book_missing_bytes(const struct kv_book *book, size_t n_tokens, uint64_t n_other_bytes)
+{
+    struct kv_shelf_book taken = {0};
+    uint64_t n_bytes = kv_disk_bytes(&book->own.geometry, n_tokens - book->manifest.base_tokens) + n_other_bytes;
+    if (book->is_stored)
+        kv_shelf_measure(&taken, book->own.folder, NULL); /* where that fails more is asked for than has to be */
+    return n_bytes > taken.disk_bytes ? n_bytes - taken.disk_bytes : 0;
 }
 
 /* why: what the system said, of interest where the disk has room: a quota, a limit of the file system. */

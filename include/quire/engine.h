@@ -135,12 +135,14 @@ QUIRE_API void quire_book_describe(quire_book *book, const char *label, const ch
 
 /* Reads ids[0..n) as the book's text: takes from the store the longest beginning that it holds, computes the rest and
  * keeps it there, also while it works (commit_seconds), so that after a crash the same call goes on from the last
- * commit. What the store held is checked before it is used; what is damaged is computed again, the damaged book then
- * put back to what of it is sound, and quire_book_notice tells. With store_limit_bytes, room is made before the work
- * and after it. Once per book. n_new: how many tokens may be appended afterwards (room is planned for them). Errors:
- * CANCELLED (the store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (budget),
- * NO_SPACE (the disk or store_limit_bytes; known before the work starts where the file system says so), IO, BUSY,
- * NUMERIC (with layer and position), USAGE (no tokens, an id outside the vocabulary). */
+ * commit, whatever span_tokens is then; where memory_bytes is 0, with as much of what is available as that takes. What
+ * the store held is checked before it is used; what is damaged is computed again, the damaged book then put back to
+ * what of it is sound, and quire_book_notice tells. With store_limit_bytes, room is made before the work and after it.
+ * Once per book. n_new: how many tokens may be appended afterwards (room is planned for them). Errors: CANCELLED (the
+ * store keeps what was done; the same call on a new book goes on from there), NO_MEMORY (the budget is too small for
+ * the text, or for what an interrupted reading left in the store, which keeps it: no_reuse reads without it), NO_SPACE
+ * (the disk or store_limit_bytes; known before the work starts where the file system says so), IO, BUSY, NUMERIC (with
+ * layer and position), USAGE (no tokens, an id outside the vocabulary). */
 QUIRE_API quire_status quire_book_read(quire_book *book, const int32_t *ids, size_t n, size_t n_new, quire_error *err);
 
 /* Reading in parts, by an engine without a store: begin takes the text as quire_book_read does, and reads nothing yet;

@@ -60,22 +60,35 @@ static quire_status check_ids(const quire_engine *engine, const int32_t *ids, si
     return QUIRE_OK;
 }
 
-/* On disk, for what is not there yet. */
-static uint64_t planned_bytes(const quire_book *book)
+static bool has_limit(const quire_book *book)
 {
-    struct kv_geometry geometry = engine_kv_geometry(&book->engine->model->config, book->engine->opts.kv_type);
-    return kv_disk_bytes(&geometry, book->n_read + book->n_new - kv_book_frontier(book->kv)) +
-           book->plan.figures.flight_bytes;
+    return book->engine->opts.store_path && book->engine->opts.store_limit_bytes > 0;
 }
 
 /* Keeps the store under its limit, n_bytes more counted in. This book and those that it begins with are in use, and so
  * stay. */
 static quire_status make_room(const quire_book *book, uint64_t n_bytes, quire_error *err)
 {
-    const struct quire_engine *engine = book->engine;
-    if (!engine->opts.store_path || engine->opts.store_limit_bytes == 0)
+    return kv_store_make_room(book->engine->store, book->engine->opts.store_limit_bytes, n_bytes, err);
+}
+
+/* The same, for what the reading will add to the store. */
+static quire_status make_room_to_read(const quire_book *book, quire_error *err)
+{
+    if (!has_limit(book))
         return QUIRE_OK;
-    return kv_store_make_room(engine->store, engine->opts.store_limit_bytes, n_bytes, err);
+    return make_room(book, kv_book_missing_bytes(book->kv, book->n_read + book->n_new, book->plan.figures.flight_bytes),
+                     err);
+}
+
+/* For the residual streams of spans: that of an interrupted one is there. */
+static uint64_t flight_bytes_missing(const quire_book *book)
+{
+    struct kv_flight flight;
+    uint64_t n_bytes = book->plan.figures.flight_bytes, n_there = 0;
+    if (prefill_flight(book, &flight))
+        n_there = (flight.span_end - flight.span_first) * book->engine->model->config.d_model * sizeof(float);
+    return n_bytes > n_there ? n_bytes - n_there : 0;
 }
 
 /* Takes the disk space of what is not there yet. Beside the text's own blocks there will be those of the branch that is
@@ -87,7 +100,7 @@ static quire_status reserve_space(const quire_book *book, quire_error *err)
     quire_error why = {0};
     uint64_t n_other = kv_disk_bytes(&geometry, book->n_new + KV_BLOCK_TOKENS);
     if (kv_book_frontier(book->kv) < book->n_text)
-        n_other += book->plan.figures.flight_bytes;
+        n_other += flight_bytes_missing(book);
     quire_status status = kv_book_reserve(book->kv, book->n_text, n_other, &why);
     if (status == QUIRE_ERR_NO_SPACE)
         return quire_fail(err, status, "%s: free some, choose another folder with %s, or a smaller --kv-type",
@@ -119,8 +132,9 @@ static quire_status read_once(quire_book *book, quire_error *err)
         return status;
     book->n_reused = kv_book_frontier(book->kv);
     book->n_resumed = 0;
-    if (book->n_reused < book->n_read)
-        status = make_room(book, planned_bytes(book), err);
+    status = prefill_plan_flight(book, err);
+    if (status == QUIRE_OK && book->n_reused < book->n_read)
+        status = make_room_to_read(book, err);
     if (status == QUIRE_OK)
         status = reserve_space(book, err);
     if (status == QUIRE_OK && book->n_reused < book->n_read)
@@ -140,7 +154,8 @@ static void settle(quire_book *book)
     notices_add(&book->notices, kv_store_notice(book->engine->store)); /* a flight that could not be taken up */
     kv_book_mend_damaged(book->kv, &done);
     notices_add(&book->notices, done.message);
-    make_room(book, 0, NULL);
+    if (has_limit(book))
+        make_room(book, 0, NULL);
 }
 
 /* Where blocks that the store held turn out to be damaged, what lies before them is read from, and the rest computed

@@ -79,7 +79,8 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
     engine->opts = *opts;
     engine->opts.store_path = engine->opts.spill_path = engine->opts.isa = NULL;
     atomic_init(&engine->is_cancelled, false);
-    if (engine->opts.memory_bytes == 0)
+    engine->has_own_budget = opts->memory_bytes == 0;
+    if (engine->has_own_budget)
         engine->opts.memory_bytes = sys_available_memory_bytes() / 4 * 3;
     if (engine->opts.n_threads == 0)
         engine->opts.n_threads = threads_available();

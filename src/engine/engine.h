@@ -18,6 +18,7 @@ struct quire_engine {
     struct threads *threads;
     struct kv_store *store;
     quire_engine_options opts; /* its strings are this engine's copies */
+    bool has_own_budget;       /* opts.memory_bytes is this engine's choice and not its caller's */
     void *fixed;               /* [n_at_once] a token's activations in fixed point: linear_few */
     size_t n_at_once;          /* tokens that decode takes together at most: 1 and what is drafted */
     float *slopes;             /* ALiBi, [n_heads]; zeros without */

@@ -97,21 +97,23 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
                          uint64_t budget)
 {
     uint64_t n_tokens = u64_max(1, plan->figures.n_tokens);
+    bool is_span_given = opts->span_tokens > 0;
+    uint64_t wanted_span = is_span_given ? u64_min(opts->span_tokens, n_tokens) : n_tokens;
     uint64_t chunk = opts->chunk_tokens ? opts->chunk_tokens : PLAN_DEFAULT_CHUNK;
     if (!opts->chunk_tokens)
-        while (chunk > PLAN_SMALLEST_CHUNK && prefill_bytes(n, chunk, chunk, n->heads_kv) > budget)
+        while (chunk > PLAN_SMALLEST_CHUNK &&
+               prefill_bytes(n, chunk, is_span_given ? wanted_span : chunk, n->heads_kv) > budget)
             chunk /= 2;
     chunk = u64_min(chunk, n_tokens);
     /* A layer's KV is read again for every chunk: it stays in memory unless that leaves no room for a decent span. */
-    uint64_t wanted_span = opts->span_tokens ? u64_min(opts->span_tokens, n_tokens) : n_tokens;
-    uint64_t decent_span = u64_min(wanted_span, 8 * chunk);
+    uint64_t decent_span = is_span_given ? wanted_span : u64_min(wanted_span, 8 * chunk);
     plan->prefill.releases_heads = prefill_bytes(n, chunk, decent_span, n->layer_kv) > budget;
     uint64_t kv = plan->prefill.releases_heads ? n->heads_kv : n->layer_kv;
 
     uint64_t span = wanted_span;
     uint64_t used = prefill_bytes(n, chunk, 0, kv);
     uint64_t room = budget > used ? (budget - used) / n->per_span_token : 0;
-    if (!opts->span_tokens && room < span)
+    if (!is_span_given && room < span)
         span = u64_max(room / chunk * chunk, chunk);
     used += span * n->per_span_token;
     keep_layers(&plan->prefill, n, budget > used ? budget - used : 0);
@@ -128,9 +130,9 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     f->flight_bytes = opts->store_path ? 2 * span * n->per_span_token : 0;
     f->least_bytes =
         prefill_bytes(n, u64_min(PLAN_SMALLEST_CHUNK, n_tokens), u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
-    if (opts->chunk_tokens || opts->span_tokens)
+    if (opts->chunk_tokens || is_span_given)
         f->least_bytes = prefill_bytes(n, opts->chunk_tokens ? chunk : u64_min(PLAN_SMALLEST_CHUNK, n_tokens),
-                                       opts->span_tokens ? span : u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
+                                       is_span_given ? span : u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
 }
 
 static void plan_decode(struct memory_plan *plan, const struct needs *n, uint64_t budget)

@@ -254,27 +254,68 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
     return status;
 }
 
-/* Whether the store's flight can be gone on with: the store gives it back as it was saved, and it may have been saved
- * by anybody. */
-static bool is_flight_possible(const struct prefill *p, const struct kv_flight *flight)
+/* The store gives a flight back as it was saved, and it may have been saved by anybody. */
+bool prefill_flight(const struct quire_book *book, struct kv_flight *out)
 {
-    const struct quire_book *book = p->book;
-    return flight->span_first == kv_book_frontier(book->kv) && flight->span_end <= book->n_read &&
-           flight->span_end - flight->span_first <= book->plan.figures.span_tokens &&
-           flight->layer < book->engine->model->config.n_layers && flight->phase < N_PHASES &&
-           flight->next_token >= flight->span_first && flight->next_token <= flight->kv_token &&
-           flight->kv_token <= flight->span_end;
+    struct kv_flight at;
+    bool found = false;
+    if (kv_book_flight(book->kv, &at, &found) != QUIRE_OK || !found)
+        return false;
+    if (at.span_first != kv_book_frontier(book->kv) || at.span_end > book->n_read || at.phase >= N_PHASES ||
+        at.layer >= book->engine->model->config.n_layers || at.next_token < at.span_first ||
+        at.next_token > at.kv_token || at.kv_token > at.span_end)
+        return false;
+    *out = at;
+    return true;
 }
 
-/* The span that an interruption left in the store, where it fits this run's buffers and is sound. */
+static quire_status fail_plan_flight(const quire_plan *plan, quire_error *err)
+{
+    const uint64_t mib = 1 << 20;
+    return quire_fail(err, QUIRE_ERR_NO_MEMORY,
+                      "the store holds an interrupted reading of this text with %u tokens in flight, and to go on with "
+                      "it takes at least %llu MiB of memory, the budget is %llu MiB: give more with --memory; or, to "
+                      "begin again, remove the book from the store (quire kv rm) or read with --no-store",
+                      plan->span_tokens, (unsigned long long)((plan->least_bytes + mib - 1) / mib),
+                      (unsigned long long)(plan->budget_bytes / mib));
+}
+
+quire_status prefill_plan_flight(struct quire_book *book, quire_error *err)
+{
+    const struct quire_engine *engine = book->engine;
+    quire_engine_options opts = engine->opts;
+    struct memory_plan plan = {0};
+    struct kv_flight at;
+    uint32_t n_threads = threads_count(engine->threads);
+    if (!prefill_flight(book, &at) || at.span_end - at.span_first <= book->plan.figures.span_tokens)
+        return QUIRE_OK;
+    if (at.layer == 0 && at.kv_token == at.span_first) /* nothing was done: there is nothing to be kept */
+        return QUIRE_OK;
+    opts.span_tokens = (uint32_t)(at.span_end - at.span_first);
+    quire_status status =
+        plan_memory(&plan, engine->model, &opts, engine->kernels, n_threads, book->n_text, book->n_new, NULL);
+    if (status != QUIRE_OK && engine->has_own_budget && plan.figures.least_bytes <= sys_available_memory_bytes()) {
+        char text[160];
+        opts.memory_bytes = plan.figures.least_bytes;
+        status = plan_memory(&plan, engine->model, &opts, engine->kernels, n_threads, book->n_text, book->n_new, NULL);
+        snprintf(text, sizeof text,
+                 "the %u tokens that were in flight take %llu MiB of memory, more than the %llu MiB of the plan",
+                 opts.span_tokens, (unsigned long long)(opts.memory_bytes >> 20),
+                 (unsigned long long)(engine->opts.memory_bytes >> 20));
+        notices_add(&book->notices, text);
+    }
+    if (status != QUIRE_OK)
+        return fail_plan_flight(&plan.figures, err);
+    book->plan = plan;
+    return QUIRE_OK;
+}
+
+/* Goes on with the span in flight, where there is one and it is sound. */
 static bool resume_span(struct prefill *p)
 {
     struct quire_book *book = p->book;
     struct kv_flight flight;
-    bool found = false;
-    if (kv_book_flight(book->kv, &flight, &found) != QUIRE_OK || !found)
-        return false;
-    if (!is_flight_possible(p, &flight))
+    if (!prefill_flight(book, &flight) || flight.span_end - flight.span_first > book->plan.figures.span_tokens)
         return false;
     size_t row_bytes = book->engine->model->config.d_model * sizeof(float);
     if (kv_book_load_residual(book->kv, p->x, (flight.span_end - flight.span_first) * row_bytes, NULL) != QUIRE_OK)
@@ -291,10 +332,12 @@ static void start_span(struct prefill *p)
     struct quire_engine *engine = book->engine;
     if (resume_span(p))
         return;
-    size_t frontier = kv_book_frontier(book->kv);
+    size_t frontier = kv_book_frontier(book->kv), n = book->plan.figures.span_tokens;
+    if (engine->opts.span_tokens) /* the plan's may be those of a longer span that was in flight */
+        n = size_min(n, engine->opts.span_tokens);
     p->at = (struct kv_flight){
         .span_first = frontier,
-        .span_end = size_min(frontier + book->plan.figures.span_tokens, book->n_read),
+        .span_end = size_min(frontier + n, book->n_read),
         .next_token = frontier,
         .kv_token = frontier,
     };
