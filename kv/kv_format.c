@@ -5,8 +5,16 @@
 #include "base/hash.h"
 #include "base/kv_rows.h"
 #include "base/mem.h"
+#include "kv/kv_convert.h"
 
 static const char manifest_magic[8] = {'Q', 'U', 'I', 'R', 'E', 'K', 'V', 'M'};
+
+struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block)
+{
+    return (struct kv_summary){.checksum = hash64(block, kv_block_bytes(geometry)),
+                               .key_norm_max =
+                                   kv_key_norm_max(block, KV_BLOCK_TOKENS, geometry->head_dim, geometry->type)};
+}
 
 quire_status kv_geometry_check(const struct kv_geometry *geometry, quire_error *err)
 {

@@ -79,6 +79,9 @@ struct kv_summary {
 };
 _Static_assert(sizeof(struct kv_summary) == 16, "a summary has no padding");
 
+/* What the summary of a whole block says. */
+struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block);
+
 /* Errors: USAGE, naming the field and what it may be. */
 quire_status kv_geometry_check(const struct kv_geometry *geometry, quire_error *err);
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "kv/kv_convert.h"
@@ -97,13 +96,6 @@ static void stage(struct kv_staging *staging, const struct kv_part *part, const 
             memcpy(out, open, part->block_bytes);
         fill(out, &part->geometry, rows, from, (b + 1) * KV_BLOCK_TOKENS);
     }
-}
-
-struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block)
-{
-    return (struct kv_summary){.checksum = hash64(block, kv_block_bytes(geometry)),
-                               .key_norm_max =
-                                   kv_key_norm_max(block, KV_BLOCK_TOKENS, geometry->head_dim, geometry->type)};
 }
 
 /* Summaries of whole blocks [block, block + n_blocks). */

@@ -13,9 +13,6 @@ struct kv_layer {
     bool is_dirty;       /* written since the last sync */
 };
 
-/* What a layer's summary file says of a block. */
-struct kv_summary kv_summarize(const struct kv_geometry *geometry, const unsigned char *block);
-
 /* Memory that puts share: blocks on their way to the file. */
 struct kv_staging {
     unsigned char *blocks; /* [n_blocks] */

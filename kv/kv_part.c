@@ -7,13 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
-#include "kv/kv_convert.h"
 #include "kv/kv_format.h"
 #include "kv/kv_use.h"
 
-enum { CHECK_BYTES = 512 * 1024, PREFETCH_BYTES = 1024 * 1024 };
+enum { PREFETCH_BYTES = 1024 * 1024 };
 
 quire_status kv_part_init(struct kv_part *part, const struct kv_geometry *geometry, uint64_t book_id,
                           const char *folder, size_t first_block, size_t end_block, size_t capacity_blocks,
@@ -177,76 +175,6 @@ void kv_part_take_norm(const struct kv_part *part, uint32_t layer, uint32_t head
     *norms = norm > before ? norm : before;
 }
 
-/* What of a block is not as its summary says, or NULL. */
-static const char *find_fault(const struct kv_part *part, const unsigned char *block, const struct kv_summary *summary,
-                              float *norm)
-{
-    if (hash64(block, part->block_bytes) != summary->checksum)
-        return "checksum";
-    *norm = kv_key_norm_max(block, KV_BLOCK_TOKENS, part->geometry.head_dim, part->geometry.type);
-    if (memcmp(norm, &summary->key_norm_max, sizeof *norm) != 0)
-        return "key norm";
-    return summary->flags == 0 ? NULL : "flags";
-}
-
-static quire_status compare(const struct kv_part *part, const unsigned char *blocks, const struct kv_summary *summaries,
-                            size_t n, uint32_t layer, uint32_t head, size_t first, size_t *bad_block, quire_error *err)
-{
-    for (size_t i = 0; i < n; i++) {
-        float norm;
-        const char *fault = find_fault(part, blocks + i * part->block_bytes, &summaries[i], &norm);
-        if (!fault) {
-            kv_part_take_norm(part, layer, head, first + i, norm);
-            continue;
-        }
-        *bad_block = first + i;
-        return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "KV book %016llx is damaged: layer %u, head %u, block %zu does not have the %s of its "
-                          "summary (KV-6)",
-                          (unsigned long long)part->book_id, layer, head, first + i, fault);
-    }
-    return QUIRE_OK;
-}
-
-/* Compares blocks [first_block, end) of a head with their checksums. They are read and not looked at through the
- * mapping: a disk that fails gives an error code, and no memory is taken by blocks that are only checked. */
-static quire_status compare_head(const struct kv_part *part, uint32_t layer, uint32_t head, size_t end,
-                                 size_t *bad_block, quire_error *err)
-{
-    char path[KV_PATH_SIZE], summary_path[KV_PATH_SIZE];
-    int fd = -1, summary_fd = -1;
-    size_t n_at_once = size_max(1, CHECK_BYTES / part->block_bytes);
-    unsigned char *blocks = mem_aligned(n_at_once, part->block_bytes, "KV blocks to be checked", err);
-    struct kv_summary *summaries = mem_calloc(n_at_once, sizeof *summaries, "checksums of KV blocks", err);
-    quire_status status = blocks && summaries ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
-    kv_part_path(path, part, "layer", layer);
-    kv_part_path(summary_path, part, "summary", layer);
-    if (status == QUIRE_OK)
-        status = kv_part_open_file(&fd, part, "layer", layer, O_RDONLY, err);
-    if (status == QUIRE_OK)
-        status = kv_part_open_file(&summary_fd, part, "summary", layer, O_RDONLY, err);
-    for (size_t b = part->first_block, n; b < end && status == QUIRE_OK; b += n) {
-        uint64_t offset = kv_part_offset(part, head, b);
-        off_t summary_offset = (off_t)(offset / part->block_bytes * sizeof *summaries);
-        n = size_min(n_at_once, end - b);
-        status = sys_read_all(fd, blocks, n * part->block_bytes, (off_t)offset, path, err);
-        if (status == QUIRE_OK)
-            status = sys_read_all(summary_fd, summaries, n * sizeof *summaries, summary_offset, summary_path, err);
-        if (status == QUIRE_OK)
-            status = compare(part, blocks, summaries, n, layer, head, b, bad_block, err);
-    }
-    /* Blocks that were written since have taken their norms without those before. */
-    const float *norms = kv_part_norms(part, layer, head);
-    size_t first = part->first_block, after = first + part->capacity_blocks;
-    for (size_t b = end; status == QUIRE_OK && b > first && b < after && norms[b - first] > 0; b++)
-        kv_part_take_norm(part, layer, head, b, norms[b - first]);
-    kv_file_close(&fd);
-    kv_file_close(&summary_fd);
-    free(blocks);
-    free(summaries);
-    return status;
-}
-
 void kv_part_distrust(struct kv_part *part, uint32_t layer, size_t end)
 {
     part->check_ends[layer] = end;
@@ -260,26 +188,4 @@ bool kv_part_is_checked(const struct kv_part *part, uint32_t layer)
     for (uint32_t h = 0; h < part->geometry.n_heads && part->check_ends[layer] > part->first_block; h++)
         is_checked = is_checked && atomic_load(&part->checked[(size_t)layer * part->geometry.n_heads + h]);
     return is_checked;
-}
-
-quire_status kv_part_check(const struct kv_part *part, uint32_t layer, uint32_t head, size_t *bad_block,
-                           quire_error *err)
-{
-    atomic_uchar *is_checked = &part->checked[(size_t)layer * part->geometry.n_heads + head];
-    if (part->check_ends[layer] <= part->first_block || atomic_load(is_checked))
-        return QUIRE_OK;
-    quire_status status = compare_head(part, layer, head, part->check_ends[layer], bad_block, err);
-    if (status == QUIRE_OK)
-        atomic_store(is_checked, 1);
-    return status;
-}
-
-quire_status kv_part_verify(const struct kv_part *part, size_t end, quire_error *err)
-{
-    quire_status status = QUIRE_OK;
-    size_t bad_block;
-    for (uint32_t i = 0; i < part->geometry.n_layers && part->book_id; i++)
-        for (uint32_t h = 0; h < part->geometry.n_heads && status == QUIRE_OK; h++)
-            status = compare_head(part, i, h, size_min(end, part->end_block), &bad_block, err);
-    return status;
 }

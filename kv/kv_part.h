@@ -89,13 +89,4 @@ void kv_part_distrust(struct kv_part *part, uint32_t layer, size_t end);
 /* Whether the heads of the layer need no check (any more). */
 bool kv_part_is_checked(const struct kv_part *part, uint32_t layer);
 
-/* Checks the head, unless that was done before. Heads may be checked by several threads at once. Errors: FORMAT, naming
- * book, layer, head and block, and *bad_block is the first one that is damaged; IO; NO_MEMORY. */
-quire_status kv_part_check(const struct kv_part *part, uint32_t layer, uint32_t head, size_t *bad_block,
-                           quire_error *err);
-
-/* Compares blocks [first_block, end) of every layer and head with the checksums in the summary files. Errors: FORMAT
- * naming layer, head and block (KV-6); IO. Temporary parts have no checksums and pass. */
-quire_status kv_part_verify(const struct kv_part *part, size_t end, quire_error *err);
-
 #endif

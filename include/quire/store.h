@@ -96,9 +96,9 @@ QUIRE_API quire_status quire_store_find(quire_store *store, const char *prefix, 
  * Errors: MISMATCH (no such book), IO, NO_MEMORY. */
 QUIRE_API quire_status quire_store_show(quire_store *store, uint64_t id, quire_stored_book *out, quire_error *err);
 
-/* Compares everything that a book (0: every book) and the books above it hold with its checksums. Every damaged place
- * is told to watch->damage; *n_damaged counts them. Changes nothing. Errors: MISMATCH (no such book), CANCELLED, IO,
- * NO_MEMORY; damage is none. */
+/* Compares everything that a book (0: every book) and the books above it hold with its checksums, and the key norms of
+ * blocks with their keys. Every damaged place is told to watch->damage; *n_damaged counts them. Changes nothing.
+ * Errors: MISMATCH (no such book), CANCELLED, IO, NO_MEMORY; damage is none. */
 QUIRE_API quire_status quire_store_verify(quire_store *store, uint64_t id, const quire_store_watch *watch,
                                           size_t *n_damaged, quire_error *err);
 

@@ -294,20 +294,26 @@ void kv_test_only_book(char path[KV_PATH_SIZE], const char *folder)
     kv_path(path, books, "%s", names[0]);
 }
 
-void kv_test_flip(const char *folder, const char *name, size_t offset)
+void kv_test_flip_bit(const char *folder, const char *name, size_t bit)
 {
     char path[KV_PATH_SIZE];
     unsigned char byte;
+    size_t offset = bit / 8;
     kv_path(path, folder, "%s", name);
     int fd = open(path, O_RDWR);
     if (fd < 0 || pread(fd, &byte, 1, (off_t)offset) != 1) {
         fprintf(stderr, "cannot read byte %zu of %s\n", offset, path);
         exit(1);
     }
-    byte ^= 0x10;
+    byte ^= (unsigned char)(1 << bit % 8);
     if (pwrite(fd, &byte, 1, (off_t)offset) != 1)
         exit(1);
     close(fd);
+}
+
+void kv_test_flip(const char *folder, const char *name, size_t offset)
+{
+    kv_test_flip_bit(folder, name, 8 * offset + 4);
 }
 
 void kv_test_cut(const char *folder, const char *name, size_t n_bytes)

@@ -55,7 +55,8 @@ void kv_test_only_book(char path[KV_PATH_SIZE], const char *folder);
  * who may make a namespace of users. False, and nothing is run, where this machine allows neither. */
 bool kv_test_with_mounts(void (*run)(void *context), void *context);
 
-/* Flips a bit of a file, or cuts it. */
+/* Flips a bit of a file, or one of a byte, or cuts it. */
+void kv_test_flip_bit(const char *folder, const char *name, size_t bit);
 void kv_test_flip(const char *folder, const char *name, size_t offset);
 void kv_test_cut(const char *folder, const char *name, size_t n_bytes);
 

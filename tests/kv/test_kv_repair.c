@@ -1,4 +1,6 @@
 /* The store as its owner sees it (quire/store.h): what is verified and repaired, and what a reading mends (KV-12). */
+#include <unistd.h>
+
 #include "kv_owner_test.h"
 
 static void verify_names_every_place(void)
@@ -28,6 +30,39 @@ static void verify_names_every_place(void)
     owner_flip(&f, 2, "manifest", 100);
     CHECK_EQ_INT(owner_verify(&f, f.ids[2]), 1);
     CHECK(strstr(owner_show(&f, 2).problem, "manifest"));
+    owner_tear_down(&f);
+}
+
+/* What a reading would refuse verify names, and neither repair nor export takes it for sound (KV-6). */
+static void every_bit_of_a_summary_counts(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0};
+    char book[KV_PATH_SIZE], files[KV_PATH_SIZE], file[KV_PATH_SIZE];
+    size_t n, first_bit = 8 * sizeof(struct kv_summary) * (1 * KV_CAPACITY_MIN + 2); /* head 1, block 2 */
+    owner_set_up(&f);
+    owner_book_path(book, &f, 2);
+    kv_test_begin(files);
+    kv_path(file, files, "book.kv");
+    for (size_t bit = 0; bit < 8 * sizeof(struct kv_summary); bit++) {
+        kv_test_flip_bit(book, "summary.001", first_bit + bit);
+        CHECK_EQ_INT(owner_verify(&f, f.ids[2]), 1);
+        CHECK_EQ_INT(f.last_damage.layer, 1);
+        CHECK_EQ_INT(f.last_damage.head, 1);
+        CHECK_EQ_INT(f.last_damage.block, 2);
+        CHECK(strstr(f.last_message, bit < 64 ? "checksum" : bit < 96 ? "key norm" : "flags"));
+        CHECK_EQ_INT(quire_store_export(f.owner, f.ids[2], file, NULL, &err), QUIRE_ERR_FORMAT);
+        quire_error_clear(&err);
+        unlink(file);
+        kv_test_flip_bit(book, "summary.001", first_bit + bit);
+    }
+    CHECK_EQ_INT(owner_verify(&f, 0), 0);
+    kv_test_flip_bit(book, "summary.001", first_bit + 70);
+    CHECK_OK(owner_repair(&f, 0, &n, &err));
+    CHECK_EQ_STR(f.all_done, "2 put back from 300 to its first 128 tokens; ");
+    CHECK_EQ_INT(owner_verify(&f, 0), 0);
+    owner_check_reads(&f, 2, 128);
+    kv_test_end(files);
     owner_tear_down(&f);
 }
 
@@ -180,6 +215,7 @@ static void readings_mend_what_they_found(void)
 
 static const struct test tests[] = {
     {"verify_names_every_place", verify_names_every_place},
+    {"every_bit_of_a_summary_counts", every_bit_of_a_summary_counts},
     {"verify_can_be_stopped", verify_can_be_stopped},
     {"repair_puts_back_what_is_damaged", repair_puts_back_what_is_damaged},
     {"repair_removes_what_has_nothing_sound", repair_removes_what_has_nothing_sound},
