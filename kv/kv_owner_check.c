@@ -190,24 +190,42 @@ quire_status quire_store_remove(quire_store *store, uint64_t id, bool with_branc
     return kv_remove(store->store, id, with_branches, owner_removed, &work, err);
 }
 
-/* Whether nobody can use the book; `what` says why. */
-static bool is_of_no_use(const struct kv_store *store, const struct kv_shelf_book *book, const char **what)
+/* Whether nobody can use the book, by what its folder holds now; `what` says why. */
+static bool is_of_no_use(const struct kv_store *store, uint64_t id, const char **what)
 {
-    const struct kv_manifest *m = &book->manifest;
+    struct kv_manifest m;
     struct kv_soundness soundness;
-    if (book->status != QUIRE_OK) {
-        *what = "removed: its manifest is damaged";
-        return book->status == QUIRE_ERR_FORMAT; /* a newer version's is not for this one to judge */
-    }
-    struct kv_store view = kv_store_view(store, m);
+    *what = "removed: its manifest is damaged";
+    quire_status status = kv_store_any_manifest(&m, store, id, NULL, NULL);
+    if (status != QUIRE_OK)
+        return status == QUIRE_ERR_FORMAT; /* a newer version's is not for this one to judge */
+    struct kv_store view = kv_store_view(store, &m);
     *what = "removed: the book that it begins with is gone";
-    if (kv_scan(&soundness, &view, m, false, NULL, NULL) != QUIRE_OK)
+    if (kv_scan(&soundness, &view, &m, false, NULL, NULL) != QUIRE_OK)
         return false;
     if (soundness.is_orphan)
         return true;
     *what = "removed: nothing of it is sound";
-    return soundness.n_tokens == m->base_tokens &&
-           (!(m->flags & KV_HAS_FLIGHT) || soundness.is_side_bad[KV_SIDE_FLIGHT]);
+    return soundness.n_tokens == m.base_tokens && (!(m.flags & KV_HAS_FLIGHT) || soundness.is_side_bad[KV_SIDE_FLIGHT]);
+}
+
+/* Removes the book if nobody can use it. It is looked at without its locks, so that a sound one does not seem busy to
+ * others, and judged under them: somebody may have gone on with it in between. */
+static quire_status collect_book(const struct owner_work *work, const struct kv_store *store, uint64_t id,
+                                 quire_error *err)
+{
+    struct kv_exclusive exclusive;
+    char folder[KV_PATH_SIZE];
+    const char *what;
+    kv_store_book_folder(folder, store, id);
+    if (!is_of_no_use(store, id, &what) || kv_use_exclude(&exclusive, folder, -1, NULL) != QUIRE_OK)
+        return QUIRE_OK;
+    bool is_removed = is_of_no_use(store, id, &what);
+    quire_status status = is_removed ? kv_remove_excluded(store, id, err) : QUIRE_OK;
+    kv_use_end(&exclusive, folder);
+    if (status == QUIRE_OK && is_removed)
+        owner_done(work, id, what);
+    return status;
 }
 
 quire_status quire_store_collect(quire_store *store, const quire_store_watch *watch, uint64_t *n_bytes,
@@ -220,21 +238,9 @@ quire_status quire_store_collect(quire_store *store, const quire_store_watch *wa
         return status;
     kv_store_sweep(store->store);
     /* Parents come first, so that what goes takes its branches along. */
-    for (size_t i = 0; i < before.n && status == QUIRE_OK; i++) {
-        const struct kv_shelf_book *book = &before.books[i];
-        const char *what;
-        if (book->is_in_use || !is_of_no_use(store->store, book, &what))
-            continue;
-        struct kv_exclusive exclusive;
-        char folder[KV_PATH_SIZE];
-        kv_store_book_folder(folder, store->store, book->id);
-        if (kv_use_exclude(&exclusive, folder, -1, NULL) != QUIRE_OK)
-            continue;
-        status = kv_remove_excluded(store->store, book->id, err);
-        kv_use_end(&exclusive, folder);
-        if (status == QUIRE_OK)
-            owner_done(&work, book->id, what);
-    }
+    for (size_t i = 0; i < before.n && status == QUIRE_OK; i++)
+        if (!before.books[i].is_in_use)
+            status = collect_book(&work, store->store, before.books[i].id, err);
     if (status == QUIRE_OK)
         status = kv_shelf_load(&after, store->store, err);
     if (status == QUIRE_OK) {

@@ -1,0 +1,106 @@
+/* What another process does to a book between the look that its owner's work takes at it and the lock. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "kv_owner_test.h"
+
+/* Something that happens once, just before the book's writer's lock is opened, or just before it is taken. */
+static struct {
+    struct owner_fixture *fixture;
+    void (*act)(struct owner_fixture *f);
+    char lock[KV_PATH_SIZE];
+} meanwhile;
+
+static void happen(const char *path)
+{
+    if (strcmp(path, meanwhile.lock) != 0)
+        return;
+    sys = sys_real;
+    meanwhile.act(meanwhile.fixture);
+}
+
+static int open_late(const char *path, int flags, mode_t mode)
+{
+    happen(path);
+    return sys_real.open(path, flags, mode);
+}
+
+static int lock_late(int fd, int operation)
+{
+    char name[64], path[KV_PATH_SIZE] = "";
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(name, path, sizeof path - 1);
+    if (n > 0)
+        happen(path);
+    return sys_real.flock(fd, operation);
+}
+
+enum moment { BEFORE_OPENING, BEFORE_LOCKING };
+
+static void when_locked(struct owner_fixture *f, int which, enum moment moment, void (*act)(struct owner_fixture *f))
+{
+    char folder[KV_PATH_SIZE];
+    owner_book_path(folder, f, which);
+    kv_path(meanwhile.lock, folder, "lock");
+    meanwhile.fixture = f;
+    meanwhile.act = act;
+    if (moment == BEFORE_OPENING)
+        sys.open = open_late;
+    else
+        sys.flock = lock_late;
+}
+
+/* It happened. */
+static bool was_locked(void)
+{
+    bool has_happened = sys.open == sys_real.open && sys.flock == sys_real.flock;
+    sys = sys_real;
+    return has_happened;
+}
+
+static void read_third_text(struct owner_fixture *f)
+{
+    quire_error err = {0};
+    struct kv_book *book;
+    struct kv_store *store = kv_test_store(f->folder, &f->geometry);
+    REQUIRE_OK(kv_test_read(&book, store, &f->geometry, f->texts[2], N, NULL, &err));
+    CHECK_EQ_INT(book->manifest.id, f->ids[2]);
+    kv_book_close(book);
+    kv_store_close(store);
+}
+
+/* A span in flight that cannot be gone on with, and nothing else: of no use, until a reading begins it anew. */
+static void gc_judges_what_is_there_under_the_lock(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0};
+    struct kv_book *book;
+    float residual[100] = {1, 2, 3};
+    uint64_t n_bytes;
+    owner_set_up(&f);
+    f.texts[2][0]++; /* a text that no book has */
+    REQUIRE_OK(kv_book_open(&book, f.store, f.texts[2], N, false, &err));
+    f.ids[2] = book->manifest.id;
+    REQUIRE_OK(kv_test_put_layer(book, &f.geometry, 0, f.texts[2], 0, 150, &err));
+    struct kv_flight flight = {.span_end = N, .phase = 1, .kv_token = 150};
+    REQUIRE_OK(kv_book_save_flight(book, f.texts[2], N, &flight, residual, sizeof residual, &err));
+    kv_book_close(book);
+    owner_flip(&f, 2, "residual.1", 30);
+    when_locked(&f, 2, BEFORE_LOCKING, read_third_text);
+    quire_store_watch w = owner_watch(&f);
+    CHECK_OK(quire_store_collect(f.owner, &w, &n_bytes, &err));
+    CHECK(was_locked());
+    CHECK_EQ_STR(f.all_done, "");
+    CHECK_EQ_INT(owner_verify(&f, 0), 0);
+    owner_check_reads(&f, 2, N);
+    owner_tear_down(&f);
+}
+
+static const struct test tests[] = {
+    {"gc_judges_what_is_there_under_the_lock", gc_judges_what_is_there_under_the_lock},
+};
+
+TEST_MAIN(tests)
