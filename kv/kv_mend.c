@@ -27,28 +27,40 @@ static bool is_sound(const struct patient *p)
     return p->has_manifest && p->soundness.n_damaged == 0 && p->soundness.n_tokens == p->manifest.frontier;
 }
 
-/* Writes the first base_tokens of a branch over those of the book that it begins with: the chain after them, which both
- * manifests know, vouches for them. */
-static bool copy_tokens(const struct patient *p, const struct kv_store *store, const struct kv_manifest *branch)
+static void tell_damage(const struct kv_watch *watch, uint64_t id, const quire_error *why)
+{
+    if (watch && watch->damage)
+        watch->damage(watch->user, &(struct kv_damage){id, -1, -1, -1, why->message});
+}
+
+/* Writes the first base_tokens of a branch over those of the book. The branch's own manifest vouches for them; that
+ * they are the book's, too, is seen from what the book has left: after it was put back it may have gone another way.
+ * Errors: FORMAT (damaged, or another text); IO, NO_SPACE, NO_MEMORY. */
+static quire_status copy_tokens(const struct patient *p, const struct kv_store *store, const struct kv_manifest *branch,
+                                quire_error *err)
 {
     char folder[KV_PATH_SIZE], from[KV_PATH_SIZE], to[KV_PATH_SIZE];
-    size_t n_sound, n_bytes = branch->base_tokens / KV_BLOCK_TOKENS * sizeof(struct kv_token_record);
-    struct sys_map map;
+    size_t n_sound, n_blocks = branch->base_tokens / KV_BLOCK_TOKENS;
+    struct sys_map map = {0};
     int fd = -1;
     kv_store_book_folder(folder, store, branch->id);
     kv_path(from, folder, "tokens");
     kv_path(to, p->folder, "tokens");
-    if (kv_tokens_check(&n_sound, from, p->view.seed, branch->base_tokens, branch->base_hash, NULL) != QUIRE_OK ||
-        sys_map_file(&map, from, NULL) != QUIRE_OK)
-        return false;
-    quire_status status = kv_file_open(&fd, to, O_RDWR, NULL, NULL);
+    quire_status status = kv_tokens_check(&n_sound, from, p->view.seed, branch->base_tokens, branch->base_hash, err);
     if (status == QUIRE_OK)
-        status = sys_write_all(fd, map.data, n_bytes, 0, to, NULL);
+        status = kv_tokens_check_damaged(to, n_blocks, branch->base_hash, p->manifest.frontier,
+                                         p->manifest.frontier_hash, err);
     if (status == QUIRE_OK)
-        status = kv_file_sync(fd, to, NULL);
+        status = sys_map_file(&map, from, err);
+    if (status == QUIRE_OK)
+        status = kv_file_open(&fd, to, O_RDWR, NULL, err);
+    if (status == QUIRE_OK)
+        status = sys_write_all(fd, map.data, n_blocks * sizeof(struct kv_token_record), 0, to, err);
+    if (status == QUIRE_OK)
+        status = kv_file_sync(fd, to, err);
     kv_file_close(&fd);
     sys_unmap(&map);
-    return status == QUIRE_OK;
+    return status;
 }
 
 /* Every branch has the whole text in its own tokens file. Where this book's is damaged before one begins, it is put
@@ -58,25 +70,35 @@ static quire_status restore_tokens(struct patient *p, const struct kv_store *sto
 {
     char path[KV_PATH_SIZE];
     size_t n_sound;
-    quire_error why = {0};
+    quire_error damage = {0};
     struct kv_shelf shelf;
     kv_path(path, p->folder, "tokens");
-    if (kv_tokens_check(&n_sound, path, p->view.seed, p->manifest.frontier, p->manifest.frontier_hash, &why) !=
+    if (kv_tokens_check(&n_sound, path, p->view.seed, p->manifest.frontier, p->manifest.frontier_hash, &damage) !=
         QUIRE_ERR_FORMAT)
         return QUIRE_OK;
     quire_status status = kv_shelf_load(&shelf, store, err);
     if (status != QUIRE_OK)
         return status;
-    for (size_t i = 0; i < shelf.n && !p->has_new_tokens; i++) {
+    for (size_t i = 0; i < shelf.n && status == QUIRE_OK && !p->has_new_tokens; i++) {
         const struct kv_manifest *branch = &shelf.books[i].manifest;
-        if (branch->parent_id == p->manifest.id && branch->base_tokens > n_sound &&
-            kv_manifest_matches(branch, &p->view.geometry, p->view.identity))
-            p->has_new_tokens = copy_tokens(p, store, branch);
+        quire_error why = {0};
+        if (branch->parent_id != p->manifest.id || branch->base_tokens <= n_sound ||
+            branch->base_tokens > p->manifest.frontier ||
+            !kv_manifest_matches(branch, &p->view.geometry, p->view.identity))
+            continue;
+        status = copy_tokens(p, store, branch, &why);
+        p->has_new_tokens = status == QUIRE_OK;
+        if (status == QUIRE_ERR_FORMAT) { /* another branch may serve */
+            tell_damage(watch, branch->id, &why);
+            status = QUIRE_OK;
+        } else if (status != QUIRE_OK) {
+            quire_fail(err, status, "%s", why.message);
+        }
     }
     kv_shelf_release(&shelf);
-    if (p->has_new_tokens && watch && watch->damage)
-        watch->damage(watch->user, &(struct kv_damage){p->manifest.id, -1, -1, -1, why.message});
-    return QUIRE_OK;
+    if (p->has_new_tokens)
+        tell_damage(watch, p->manifest.id, &damage);
+    return status;
 }
 
 static quire_status examine(struct patient *p, const struct kv_store *store, uint64_t id,
@@ -88,9 +110,7 @@ static quire_status examine(struct patient *p, const struct kv_store *store, uin
     quire_status status = kv_store_any_manifest(&p->manifest, store, id, &is_missing, &why);
     p->has_manifest = status == QUIRE_OK;
     if (status == QUIRE_ERR_FORMAT || is_missing) {
-        struct kv_damage damage = {id, -1, -1, -1, why.message};
-        if (watch && watch->damage)
-            watch->damage(watch->user, &damage);
+        tell_damage(watch, id, &why);
         return QUIRE_OK;
     }
     if (status != QUIRE_OK)

@@ -139,14 +139,33 @@ quire_status kv_tokens_chain(uint64_t *hash, const char *path, uint64_t seed, si
     return QUIRE_OK;
 }
 
+static quire_status fail_other_text(const char *path, quire_error *err)
+{
+    return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' does not hold the text that a book branches off from", path);
+}
+
 quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err)
 {
     struct kv_token_record *records;
     quire_status status = read_records(&records, path, n_blocks, err);
     if (status != QUIRE_OK)
         return status;
-    if (records[n_blocks - 1].hash != hash)
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' does not hold the text that a book branches off from", path);
+    bool is_same = records[n_blocks - 1].hash == hash;
     free(records);
-    return status;
+    return is_same ? QUIRE_OK : fail_other_text(path, err);
+}
+
+quire_status kv_tokens_check_damaged(const char *path, size_t n_blocks, uint64_t hash, size_t n_stored,
+                                     uint64_t end_hash, quire_error *err)
+{
+    struct kv_token_record *records;
+    quire_status status = read_records(&records, path, (n_stored + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, err);
+    if (status != QUIRE_OK)
+        return status;
+    bool is_same = records[n_blocks - 1].hash == hash;
+    for (size_t first = n_blocks * KV_BLOCK_TOKENS; first < n_stored; first += KV_BLOCK_TOKENS)
+        hash = kv_chain(hash, records[first / KV_BLOCK_TOKENS].ids, size_min(n_stored - first, KV_BLOCK_TOKENS));
+    is_same = is_same || hash == end_hash;
+    free(records);
+    return is_same ? QUIRE_OK : fail_other_text(path, err);
 }

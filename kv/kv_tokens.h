@@ -26,4 +26,9 @@ quire_status kv_tokens_chain(uint64_t *hash, const char *path, uint64_t seed, si
 /* The chain after the first n_blocks blocks of the file is `hash`. Errors: as above. */
 quire_status kv_tokens_check_chain(const char *path, size_t n_blocks, uint64_t hash, quire_error *err);
 
+/* The same of a file that may be damaged up to there: its record has `hash` still, or the ids behind lead from `hash`
+ * to end_hash, the chain after n_stored ids. Errors: as above. */
+quire_status kv_tokens_check_damaged(const char *path, size_t n_blocks, uint64_t hash, size_t n_stored,
+                                     uint64_t end_hash, quire_error *err);
+
 #endif

@@ -1,6 +1,8 @@
 /* The store as its owner sees it (quire/store.h): what is verified and repaired, and what a reading mends (KV-12). */
+#include <errno.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "kv_owner_test.h"
 
 static void verify_names_every_place(void)
@@ -151,10 +153,73 @@ static void repair_takes_tokens_from_a_branch(void)
     CHECK_EQ_INT(owner_verify(&f, 0), 0);
     owner_check_reads(&f, 0, N);
     owner_check_reads(&f, 1, N);
-    /* Behind where the branch begins there is no second copy. */
+    /* Also where the chain itself is damaged at which the branch begins. */
+    owner_flip(&f, 0, "tokens", 3 * sizeof(struct kv_token_record) - 1);
+    CHECK_OK(owner_repair(&f, 0, &n, &err));
+    CHECK_EQ_STR(f.all_done, "0 its tokens were written anew from one of its branches; ");
+    owner_check_reads(&f, 1, N);
+    /* And where there is damage behind it, too, of which there is no second copy. */
+    owner_flip(&f, 0, "tokens", 70);
     owner_flip(&f, 0, "tokens", 3 * sizeof(struct kv_token_record) + 8);
     CHECK_OK(owner_repair(&f, 0, &n, &err));
     CHECK_EQ_STR(f.all_done, "0 put back from 300 to its first 192 tokens; ");
+    owner_check_reads(&f, 1, N);
+    owner_tear_down(&f);
+}
+
+/* A book that was put back and then went another way than a branch that it once had: the branch's tokens are not its.
+ */
+static void repair_takes_tokens_of_its_own_text_only(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0};
+    size_t n = 0;
+    owner_set_up(&f);
+    owner_flip(&f, 0, "layer.000", owner_block_offset(&f, 0, 1));
+    CHECK_OK(owner_repair(&f, f.ids[0], &n, &err));
+    CHECK_EQ_STR(f.all_done, "0 put back from 300 to its first 64 tokens; ");
+    f.texts[0][64]++;
+    owner_check_reads(&f, 0, 64);
+    CHECK_EQ_INT(owner_show(&f, 0).n_tokens, N);
+    owner_flip(&f, 0, "tokens", sizeof(struct kv_token_record) + 8);
+    CHECK_OK(owner_repair(&f, f.ids[0], &n, &err));
+    CHECK_EQ_STR(f.all_done, "0 put back from 300 to its first 64 tokens; ");
+    CHECK_EQ_INT(f.n_damage, 2); /* the branch, and the tokens */
+    owner_check_reads(&f, 0, 64);
+    CHECK_OK(owner_repair(&f, 0, &n, &err));
+    CHECK_EQ_STR(f.all_done, "1 removed: nothing of it was sound; ");
+    owner_check_reads(&f, 1, 64);
+    owner_tear_down(&f);
+}
+
+static int n_writes_left;
+
+static ssize_t fail_one_write(int fd, const void *buffer, size_t n, off_t offset)
+{
+    if (n_writes_left-- != 0)
+        return sys_real.pwrite(fd, buffer, n, offset);
+    errno = EIO;
+    return -1;
+}
+
+/* A disk that fails while the tokens are put right is no reason to give up what they belong to. */
+static void tokens_that_cannot_be_written_cost_nothing(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0};
+    size_t n = 0;
+    owner_set_up(&f);
+    owner_flip(&f, 0, "tokens", 70);
+    sys.pwrite = fail_one_write;
+    n_writes_left = 0;
+    CHECK_EQ_INT(owner_repair(&f, 0, &n, &err), QUIRE_ERR_IO);
+    CHECK_MESSAGE(err, "tokens");
+    CHECK(n_writes_left < 0);
+    sys = sys_real;
+    quire_error_clear(&err);
+    CHECK_OK(owner_repair(&f, 0, &n, &err));
+    CHECK_EQ_STR(f.all_done, "0 its tokens were written anew from one of its branches; ");
+    owner_check_reads(&f, 0, N);
     owner_check_reads(&f, 1, N);
     owner_tear_down(&f);
 }
@@ -220,6 +285,8 @@ static const struct test tests[] = {
     {"repair_puts_back_what_is_damaged", repair_puts_back_what_is_damaged},
     {"repair_removes_what_has_nothing_sound", repair_removes_what_has_nothing_sound},
     {"repair_takes_tokens_from_a_branch", repair_takes_tokens_from_a_branch},
+    {"repair_takes_tokens_of_its_own_text_only", repair_takes_tokens_of_its_own_text_only},
+    {"tokens_that_cannot_be_written_cost_nothing", tokens_that_cannot_be_written_cost_nothing},
     {"repair_drops_a_damaged_flight", repair_drops_a_damaged_flight},
     {"readings_mend_what_they_found", readings_mend_what_they_found},
 };
