@@ -156,7 +156,7 @@ static quire_status become_writer(struct kv_book *book, const char *folder, quir
     struct kv_manifest now;
     bool is_other;
     kv_path(path, folder, "lock");
-    quire_status status = kv_file_lock(&book->lock_fd, path, false, err);
+    quire_status status = kv_file_lock(&book->lock_fd, path, false, NULL, err);
     if (status == QUIRE_OK)
         status = kv_store_manifest(&now, book->store, book->manifest.id, &is_other, err);
     if (status != QUIRE_OK)

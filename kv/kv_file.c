@@ -141,25 +141,42 @@ quire_status kv_file_replace(const char *folder, const char *name, const void *d
     return status;
 }
 
-quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_error *err)
+/* A lock counts while its file has its name: one that was removed is locked against nobody. */
+static quire_status check_name(int fd, const char *path, bool *is_missing, quire_error *err)
+{
+    struct stat st, named;
+    if (sys.fstat(fd, &st) != 0)
+        return sys_fail(err, "stat", path);
+    bool is_there = sys.lstat(path, &named) == 0;
+    if (!is_there && errno != ENOENT)
+        return sys_fail(err, "stat", path);
+    if (is_there && named.st_ino == st.st_ino && named.st_dev == st.st_dev)
+        return QUIRE_OK;
+    if (is_missing)
+        *is_missing = true;
+    return quire_fail(err, QUIRE_ERR_IO, "'%s' was removed by another process", path);
+}
+
+quire_status kv_file_lock(int *fd, const char *path, bool is_patient, bool *is_missing, quire_error *err)
 {
     int opened = -1, result;
-    quire_status status = kv_file_open(&opened, path, O_CREAT | O_RDWR, NULL, err);
+    quire_status status = kv_file_open(&opened, path, O_CREAT | O_RDWR, is_missing, err);
     if (status != QUIRE_OK)
         return status;
     do
         result = sys.flock(opened, LOCK_EX | (is_patient ? 0 : LOCK_NB));
     while (result != 0 && errno == EINTR);
-    if (result != 0) {
-        if (errno == EWOULDBLOCK)
-            status = quire_fail(err, QUIRE_ERR_BUSY, "'%s' is locked: another process writes this book", path);
-        else
-            status = sys_fail(err, "lock", path);
+    if (result != 0 && errno == EWOULDBLOCK)
+        status = quire_fail(err, QUIRE_ERR_BUSY, "'%s' is locked: another process writes this book", path);
+    else if (result != 0)
+        status = sys_fail(err, "lock", path);
+    else
+        status = check_name(opened, path, is_missing, err);
+    if (status == QUIRE_OK)
+        *fd = opened;
+    else
         kv_file_close(&opened);
-        return status;
-    }
-    *fd = opened;
-    return QUIRE_OK;
+    return status;
 }
 
 quire_status kv_file_share(int fd, const char *path, quire_error *err)

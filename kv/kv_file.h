@@ -50,8 +50,9 @@ quire_status kv_file_replace(const char *folder, const char *name, const void *d
                              quire_error *err);
 
 /* Opens, makes where missing, and locks against every other opener; the lock ends with the descriptor, and so with the
- * process. Errors: BUSY (unless is_patient: then it waits), IO, NO_SPACE. */
-quire_status kv_file_lock(int *fd, const char *path, bool is_patient, quire_error *err);
+ * process. *is_missing (may be NULL): its folder is gone, or the file was removed before it was locked. Errors: BUSY
+ * (unless is_patient: then it waits), IO, NO_SPACE. */
+quire_status kv_file_lock(int *fd, const char *path, bool is_patient, bool *is_missing, quire_error *err);
 
 /* A shared lock on an open file, waiting for one that is not (held for moments), and one that is not shared with any
  * other descriptor. Both end with the descriptor. Errors: IO; the second: BUSY, where others share it: then fd has no

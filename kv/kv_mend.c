@@ -18,6 +18,7 @@ struct patient {
     struct kv_manifest manifest;
     struct kv_soundness soundness;
     char folder[KV_PATH_SIZE];
+    bool is_gone;        /* another process has removed it */
     bool has_manifest;   /* one that can be read */
     bool has_new_tokens; /* from a branch */
 };
@@ -105,11 +106,11 @@ static quire_status examine(struct patient *p, const struct kv_store *store, uin
                             const struct kv_mend_options *options, const struct kv_watch *watch, quire_error *err)
 {
     quire_error why = {0};
-    bool is_missing = false;
-    kv_store_book_folder(p->folder, store, id);
-    quire_status status = kv_store_any_manifest(&p->manifest, store, id, &is_missing, &why);
+    quire_status status = kv_store_any_manifest(&p->manifest, store, id, &p->is_gone, &why);
     p->has_manifest = status == QUIRE_OK;
-    if (status == QUIRE_ERR_FORMAT || is_missing) {
+    if (p->is_gone)
+        return QUIRE_OK;
+    if (status == QUIRE_ERR_FORMAT) {
         tell_damage(watch, id, &why);
         return QUIRE_OK;
     }
@@ -216,7 +217,11 @@ quire_status kv_mend(struct kv_mending *out, const struct kv_store *store, uint6
     struct kv_mending mending = {0};
     quire_error why = {0};
     kv_store_book_folder(patient.folder, store, id);
-    quire_status status = kv_use_exclude(&exclusive, patient.folder, options->own_share, &why);
+    quire_status status = kv_use_exclude(&exclusive, patient.folder, options->own_share, &patient.is_gone, &why);
+    if (patient.is_gone) {
+        *out = mending;
+        return QUIRE_OK;
+    }
     if (status == QUIRE_ERR_BUSY)
         return quire_fail(err, status, "KV book %016" PRIx64 " is in use: it is left as it is", id);
     if (status != QUIRE_OK)
@@ -226,7 +231,7 @@ quire_status kv_mend(struct kv_mending *out, const struct kv_store *store, uint6
         mending.what = KV_MENDED_TOKENS;
         mending.n_before = mending.n_after = patient.manifest.frontier;
     }
-    if (status == QUIRE_OK && !is_sound(&patient))
+    if (status == QUIRE_OK && !patient.is_gone && !is_sound(&patient))
         status = treat(&mending, &patient, store, id, options, err);
     kv_use_end(&exclusive, patient.folder);
     if (status == QUIRE_OK)

@@ -13,7 +13,7 @@ struct kv_mend_options {
 };
 
 enum kv_mended {
-    KV_MENDED_NOTHING,  /* it is sound */
+    KV_MENDED_NOTHING,  /* it is sound, or another process has removed it */
     KV_MENDED_TOKENS,   /* its tokens file was damaged, and one of its branches has the same text */
     KV_MENDED_PUT_BACK, /* by a new manifest */
     KV_MENDED_REMOVED,

@@ -218,7 +218,7 @@ static quire_status collect_book(const struct owner_work *work, const struct kv_
     char folder[KV_PATH_SIZE];
     const char *what;
     kv_store_book_folder(folder, store, id);
-    if (!is_of_no_use(store, id, &what) || kv_use_exclude(&exclusive, folder, -1, NULL) != QUIRE_OK)
+    if (!is_of_no_use(store, id, &what) || kv_use_exclude(&exclusive, folder, -1, NULL, NULL) != QUIRE_OK)
         return QUIRE_OK;
     bool is_removed = is_of_no_use(store, id, &what);
     quire_status status = is_removed ? kv_remove_excluded(store, id, err) : QUIRE_OK;

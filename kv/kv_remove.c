@@ -24,36 +24,45 @@ quire_status kv_remove_excluded(const struct kv_store *store, uint64_t id, quire
 /* A book and those that follow from it, each this process's alone. */
 struct condemned {
     const struct kv_store *store;
-    uint64_t *ids;
-    struct kv_exclusive *locks;
-    size_t n;
+    struct condemned_book {
+        uint64_t id;
+        struct kv_exclusive lock;
+    } * books;
+    size_t n, capacity;
 };
 
+/* A book that another process has removed needs no lock. */
 static quire_status lock_one(struct condemned *c, uint64_t id, quire_error *err)
 {
     char folder[KV_PATH_SIZE];
+    bool is_gone = false;
     quire_error why = {0};
+    quire_status status = mem_reserve((void **)&c->books, &c->capacity, c->n + 1, sizeof *c->books, "books", err);
+    if (status != QUIRE_OK)
+        return status;
     kv_store_book_folder(folder, c->store, id);
-    quire_status status = kv_use_exclude(&c->locks[c->n], folder, -1, &why);
+    status = kv_use_exclude(&c->books[c->n].lock, folder, -1, &is_gone, &why);
+    if (is_gone)
+        return QUIRE_OK;
     if (status == QUIRE_ERR_BUSY)
         return quire_fail(err, status,
                           "KV book %016" PRIx64 " is in use by a process that reads or writes it: it stays", id);
     if (status != QUIRE_OK)
         return quire_fail(err, status, "%s", why.message);
-    c->ids[c->n++] = id;
+    c->books[c->n++].id = id;
     return QUIRE_OK;
 }
 
 static bool is_condemned(const struct condemned *c, uint64_t id)
 {
     for (size_t i = 0; i < c->n; i++)
-        if (c->ids[i] == id)
+        if (c->books[i].id == id)
             return true;
     return false;
 }
 
-/* Nobody can branch off from a book that is locked, so that the branches seen after that are all. The shelf has parents
- * before their branches. */
+/* Nobody can branch off from a book that is locked, or from what begins with it, so that the branches seen after that
+ * are all. The shelf has parents before their branches. */
 static quire_status lock_branches(struct condemned *c, uint64_t id, bool with_branches, quire_error *err)
 {
     struct kv_shelf shelf;
@@ -67,14 +76,6 @@ static quire_status lock_branches(struct condemned *c, uint64_t id, bool with_br
                        "KV book %016" PRIx64 " is what %u other%s begin%s with: remove those first, or all together "
                        "(--force)",
                        id, n_branches, n_branches == 1 ? "" : "s", n_branches == 1 ? "s" : "");
-    if (status == QUIRE_OK && n_branches > 0) {
-        uint64_t *ids = realloc(c->ids, (shelf.n + 1) * sizeof *ids);
-        c->ids = ids ? ids : c->ids;
-        struct kv_exclusive *locks = realloc(c->locks, (shelf.n + 1) * sizeof *locks);
-        c->locks = locks ? locks : c->locks;
-        if (!ids || !locks)
-            status = quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a list of books");
-    }
     for (size_t i = 0; i < shelf.n && n_branches > 0 && status == QUIRE_OK; i++) {
         const struct kv_shelf_book *book = &shelf.books[i];
         if (is_condemned(c, book->manifest.parent_id) && !is_condemned(c, book->id))
@@ -88,22 +89,19 @@ quire_status kv_remove(const struct kv_store *store, uint64_t id, bool with_bran
                        quire_error *err)
 {
     struct condemned c = {.store = store};
-    c.ids = mem_calloc(1, sizeof *c.ids, "a list of books", err);
-    c.locks = mem_calloc(1, sizeof *c.locks, "a list of books", err);
-    quire_status status = c.ids && c.locks ? lock_one(&c, id, err) : QUIRE_ERR_NO_MEMORY;
-    if (status == QUIRE_OK)
+    quire_status status = lock_one(&c, id, err);
+    if (status == QUIRE_OK && c.n > 0)
         status = lock_branches(&c, id, with_branches, err);
     for (size_t i = c.n; i-- > 0;) { /* branches before what they begin with */
         char folder[KV_PATH_SIZE];
-        kv_store_book_folder(folder, store, c.ids[i]);
+        kv_store_book_folder(folder, store, c.books[i].id);
         if (status == QUIRE_OK)
-            status = kv_remove_excluded(store, c.ids[i], err);
+            status = kv_remove_excluded(store, c.books[i].id, err);
         if (status == QUIRE_OK && removed)
-            removed(user, c.ids[i]);
-        kv_use_end(&c.locks[i], folder);
+            removed(user, c.books[i].id);
+        kv_use_end(&c.books[i].lock, folder);
     }
-    free(c.ids);
-    free(c.locks);
+    free(c.books);
     return status;
 }
 

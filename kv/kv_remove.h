@@ -10,7 +10,8 @@
 quire_status kv_remove_excluded(const struct kv_store *store, uint64_t id, quire_error *err);
 
 /* Removes a book, with all that branches off from it where with_branches is set: all or none. removed (may be NULL) is
- * called for each. Errors: BUSY (in use, or branched from), IO, NO_MEMORY. */
+ * called for each. One that another process has removed before is no error, and not told. Errors: BUSY (in use, or
+ * branched from), IO, NO_MEMORY. */
 typedef void (*kv_removed)(void *user, uint64_t id);
 quire_status kv_remove(const struct kv_store *store, uint64_t id, bool with_branches, kv_removed removed, void *user,
                        quire_error *err);

@@ -72,7 +72,7 @@ static quire_status lock_store(int *fd, const struct kv_store *store, quire_erro
 {
     char path[KV_PATH_SIZE];
     kv_path(path, store->path, "lock");
-    return kv_file_lock(fd, path, true, err);
+    return kv_file_lock(fd, path, true, NULL, err);
 }
 
 quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *store, quire_error *err)
@@ -100,7 +100,7 @@ quire_status kv_store_make_book(uint64_t *id, int *lock_fd, struct kv_store *sto
         goto out;
     }
     kv_path(lock_path, folder, "lock");
-    status = kv_file_lock(lock_fd, lock_path, false, err);
+    status = kv_file_lock(lock_fd, lock_path, false, NULL, err);
     if (status == QUIRE_OK)
         status = sys_sync_folder(store->books_path, err);
     if (status == QUIRE_OK) {
@@ -175,7 +175,7 @@ static void sweep_book(void *context, const char *name)
     if (status == QUIRE_OK ? !kv_side_has_leftovers(folder, &manifest) : !is_unborn)
         return;
     kv_path(path, folder, "lock");
-    if (kv_file_lock(&lock, path, false, NULL) != QUIRE_OK)
+    if (kv_file_lock(&lock, path, false, NULL, NULL) != QUIRE_OK)
         return;
     status = kv_store_any_manifest(&manifest, store, id, &is_unborn, NULL);
     if (status == QUIRE_OK)

@@ -59,12 +59,13 @@ static quire_status exclude_readers(struct kv_exclusive *exclusive, const char *
     return status == QUIRE_OK ? kv_file_unshare(exclusive->use_fd, path, err) : status;
 }
 
-quire_status kv_use_exclude(struct kv_exclusive *exclusive, const char *folder, int own_share, quire_error *err)
+quire_status kv_use_exclude(struct kv_exclusive *exclusive, const char *folder, int own_share, bool *is_gone,
+                            quire_error *err)
 {
     char path[KV_PATH_SIZE];
     *exclusive = (struct kv_exclusive){.lock_fd = -1, .use_fd = own_share, .is_borrowed = own_share >= 0};
     kv_path(path, folder, "lock");
-    quire_status status = kv_file_lock(&exclusive->lock_fd, path, false, err);
+    quire_status status = kv_file_lock(&exclusive->lock_fd, path, false, is_gone, err);
     if (status != QUIRE_OK) {
         exclusive->is_borrowed = false; /* the share was not touched */
         exclusive->use_fd = -1;

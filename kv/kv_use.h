@@ -23,8 +23,9 @@ struct kv_exclusive {
 };
 
 /* The book is this process's alone until kv_use_end. own_share: the caller's descriptor from kv_use_share, or -1.
- * Errors: BUSY (somebody else uses it), IO, NO_SPACE. */
-quire_status kv_use_exclude(struct kv_exclusive *exclusive, const char *folder, int own_share, quire_error *err);
+ * *is_gone (may be NULL): another process has removed the book. Errors: BUSY (somebody else uses it), IO, NO_SPACE. */
+quire_status kv_use_exclude(struct kv_exclusive *exclusive, const char *folder, int own_share, bool *is_gone,
+                            quire_error *err);
 void kv_use_end(struct kv_exclusive *exclusive, const char *folder);
 
 #endif

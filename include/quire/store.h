@@ -110,7 +110,8 @@ QUIRE_API quire_status quire_store_repair(quire_store *store, uint64_t id, const
                                           size_t *n_repaired, quire_error *err);
 
 /* Removes a book. with_branches: and the books that begin with it; otherwise those are a reason to refuse. All or none.
- * Errors: BUSY (in use, or branched from), MISMATCH (no such book), IO, NO_MEMORY. */
+ * One that another process removes meanwhile counts as removed, and is not told. Errors: BUSY (in use, or branched
+ * from), MISMATCH (no such book), IO, NO_MEMORY. */
 QUIRE_API quire_status quire_store_remove(quire_store *store, uint64_t id, bool with_branches,
                                           const quire_store_watch *watch, quire_error *err);
 

@@ -210,8 +210,13 @@ static enum exit_code rm(struct kv_run *run)
         free(ids);
         return fail(run, status, FROM_OPTIONS);
     }
-    for (size_t i = 0; i < run->n_arguments && status == QUIRE_OK; i++)
+    for (size_t i = 0; i < run->n_arguments && status == QUIRE_OK; i++) {
         status = quire_store_remove(run->store, ids[i], run->o->force, &run->watch, &run->error);
+        if (status == QUIRE_ERR_MISMATCH) { /* it went with one before, or another process was first */
+            quire_error_clear(&run->error);
+            status = QUIRE_OK;
+        }
+    }
     free(ids);
     return finish(run, status, json_object(), EXIT_DONE);
 }

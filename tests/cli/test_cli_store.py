@@ -114,6 +114,13 @@ class Store(Case):
                          [branch["book"], whole["book"]])
         self.assertEqual([b["label"] for b in self.books()], [self.apart])
 
+    def test_rm_of_a_book_that_went_with_one_before(self):
+        for path in (self.long, self.other, self.apart):
+            self.read(path)
+        books = [self.book_of(path)["book"] for path in (self.long, self.other, self.apart)]
+        self.assertEqual(len(self.kv_object("rm", "--force", *books)["done"]), 3)
+        self.assertEqual(self.books(), [])
+
     def test_gc(self):
         for path in (self.long, self.apart):
             self.read(path)

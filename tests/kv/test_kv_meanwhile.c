@@ -99,7 +99,71 @@ static void gc_judges_what_is_there_under_the_lock(void)
     owner_tear_down(&f);
 }
 
+static void remove_branch(struct owner_fixture *f)
+{
+    quire_error err = {0};
+    quire_store *owner;
+    REQUIRE_OK(quire_store_open(&owner, f->folder, false, &err));
+    CHECK_OK(quire_store_remove(owner, f->ids[1], false, NULL, &err));
+    quire_store_close(owner);
+}
+
+/* Its folder is gone before the lock can be opened, or the lock that was opened is that of a folder that is gone. */
+static void a_book_that_is_gone_is_removed(void)
+{
+    for (enum moment moment = BEFORE_OPENING; moment <= BEFORE_LOCKING; moment++) {
+        struct owner_fixture f;
+        quire_error err = {0};
+        uint64_t n_bytes = 1;
+        owner_set_up(&f);
+        owner_check_reads(&f, 2, N); /* the branch is the oldest now */
+        when_locked(&f, 1, moment, remove_branch);
+        quire_store_watch w = owner_watch(&f);
+        CHECK_OK(quire_store_evict(f.owner, 0, &w, &n_bytes, &err));
+        CHECK(was_locked());
+        CHECK_EQ_STR(f.all_done, "0 removed; 2 removed; ");
+        CHECK_EQ_INT(n_bytes, 0);
+        CHECK_EQ_INT(kv_test_count_files(f.folder), 3);
+        owner_tear_down(&f);
+
+        owner_set_up(&f);
+        when_locked(&f, 1, moment, remove_branch);
+        w = owner_watch(&f);
+        CHECK_OK(quire_store_remove(f.owner, f.ids[0], true, &w, &err));
+        CHECK(was_locked());
+        CHECK_EQ_STR(f.all_done, "0 removed; ");
+        owner_tear_down(&f);
+
+        owner_set_up(&f);
+        when_locked(&f, 1, moment, remove_branch);
+        CHECK_OK(quire_store_remove(f.owner, f.ids[1], false, NULL, &err));
+        CHECK(was_locked());
+        owner_tear_down(&f);
+    }
+}
+
+static void repair_goes_on_without_what_is_gone(void)
+{
+    for (enum moment moment = BEFORE_OPENING; moment <= BEFORE_LOCKING; moment++) {
+        struct owner_fixture f;
+        quire_error err = {0};
+        size_t n = 0;
+        owner_set_up(&f);
+        owner_flip(&f, 1, "logits.1", 7);
+        owner_flip(&f, 2, "logits.1", 7);
+        when_locked(&f, 1, moment, remove_branch);
+        CHECK_OK(owner_repair(&f, 0, &n, &err));
+        CHECK(was_locked());
+        CHECK_EQ_INT(n, 1);
+        CHECK_EQ_INT(f.n_damage, 1);
+        CHECK_EQ_STR(f.all_done, "2 its 300 tokens are kept, without what was damaged beside them; ");
+        owner_tear_down(&f);
+    }
+}
+
 static const struct test tests[] = {
+    {"a_book_that_is_gone_is_removed", a_book_that_is_gone_is_removed},
+    {"repair_goes_on_without_what_is_gone", repair_goes_on_without_what_is_gone},
     {"gc_judges_what_is_there_under_the_lock", gc_judges_what_is_there_under_the_lock},
 };
 
