@@ -76,8 +76,9 @@ uint64_t kv_disk_bytes(const struct kv_geometry *geometry, uint64_t n_tokens);
 quire_status kv_store_free_bytes(const struct kv_store *store, uint64_t *out, quire_error *err);
 
 /* Removes whole books, those used least recently first, until with n_bytes more the store takes at most limit_bytes;
- * never one that is in use, as open books and their parents are, and never a parent of one that stays. Errors: NO_SPACE
- * (that does not do: the message has the figures), IO, NO_MEMORY. */
+ * never one that is in use, as open books and their parents are, and never a parent of one that stays. None goes in
+ * vain: where all together would not be room enough for n_bytes, they stay; where n_bytes is 0, as many go as can.
+ * Errors: NO_SPACE (that does not do: the message has the figures), IO, NO_MEMORY. */
 quire_status kv_store_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, quire_error *err);
 
 /* A book for the text ids[0..n), n > 0, with room for `n` tokens. Where the store holds a beginning of the text it is

@@ -231,13 +231,14 @@ quire_status quire_store_import(quire_store *store, const char *path, uint64_t l
     struct import i = {
         .store = store->store, .path = path, .fd = -1, .lock_fd = -1, .work.watch = watch, .part.use_fd = -1};
     quire_status status = take_head(&i, err);
-    if (status == QUIRE_OK)
-        status = find_space(&i, limit_bytes, err);
+    /* Its folder first: for a book that the store has already no other is to go. */
     if (status == QUIRE_OK)
         status = kv_store_make_book(&i.manifest.id, &i.lock_fd, store->store, err);
     if (status == QUIRE_OK) {
         kv_store_book_folder(i.folder, store->store, i.manifest.id);
-        status = fill_folder(&i, err);
+        status = find_space(&i, limit_bytes, err);
+        if (status == QUIRE_OK)
+            status = fill_folder(&i, err);
         if (status != QUIRE_OK)
             kv_folder_remove(i.folder);
         else

@@ -105,6 +105,29 @@ quire_status kv_remove(const struct kv_store *store, uint64_t id, bool with_bran
     return status;
 }
 
+/* kv_evict for the store's shelf, which loses what is removed. */
+static quire_status evict(const struct kv_store *store, struct kv_shelf *shelf, uint64_t limit_bytes,
+                          kv_removed removed, void *user, quire_error *err)
+{
+    quire_status status = QUIRE_OK;
+    while (status == QUIRE_OK && kv_shelf_bytes(shelf) > limit_bytes) {
+        size_t i = kv_shelf_oldest(shelf);
+        quire_error why = {0};
+        if (i == SIZE_MAX)
+            break;
+        status = kv_remove(store, shelf->books[i].id, false, removed, user, &why);
+        if (status == QUIRE_ERR_BUSY) { /* somebody has just begun to use it */
+            shelf->books[i].is_in_use = true;
+            status = QUIRE_OK;
+        } else if (status == QUIRE_OK) {
+            kv_shelf_drop(shelf, i);
+        } else {
+            quire_fail(err, status, "%s", why.message);
+        }
+    }
+    return status;
+}
+
 quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_removed removed, void *user,
                       uint64_t *n_bytes, quire_error *err)
 {
@@ -112,21 +135,7 @@ quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_rem
     quire_status status = kv_shelf_load(&shelf, store, err);
     if (status != QUIRE_OK)
         return status;
-    while (status == QUIRE_OK && kv_shelf_bytes(&shelf) > limit_bytes) {
-        size_t i = kv_shelf_oldest(&shelf);
-        quire_error why = {0};
-        if (i == SIZE_MAX)
-            break;
-        status = kv_remove(store, shelf.books[i].id, false, removed, user, &why);
-        if (status == QUIRE_ERR_BUSY) { /* somebody has just begun to use it */
-            shelf.books[i].is_in_use = true;
-            status = QUIRE_OK;
-        } else if (status == QUIRE_OK) {
-            kv_shelf_drop(&shelf, i);
-        } else {
-            quire_fail(err, status, "%s", why.message);
-        }
-    }
+    status = evict(store, &shelf, limit_bytes, removed, user, err);
     *n_bytes = kv_shelf_bytes(&shelf);
     kv_shelf_release(&shelf);
     return status;
@@ -135,17 +144,27 @@ quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_rem
 quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, kv_removed removed,
                           void *user, quire_error *err)
 {
+    struct kv_shelf shelf;
     uint64_t kept = 0;
     if (n_bytes > limit_bytes)
         return quire_fail(err, QUIRE_ERR_NO_SPACE,
                           "%" PRIu64 " MiB are needed in the store, more than its limit of %" PRIu64
                           " MiB: raise --store-limit",
                           n_bytes >> 20, limit_bytes >> 20);
-    quire_status status = kv_evict(store, limit_bytes - n_bytes, removed, user, &kept, err);
+    quire_status status = kv_shelf_load(&shelf, store, err);
+    if (status != QUIRE_OK)
+        return status;
+    status = kv_shelf_least_bytes(&kept, &shelf, err);
+    if (status == QUIRE_OK && (kept <= limit_bytes - n_bytes || n_bytes == 0)) {
+        status = evict(store, &shelf, limit_bytes - n_bytes, removed, user, err);
+        kept = kv_shelf_bytes(&shelf);
+    }
+    kv_shelf_release(&shelf);
     if (status == QUIRE_OK && kept > limit_bytes - n_bytes)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE,
                             "%" PRIu64 " MiB are needed in the store, its limit is %" PRIu64 " MiB, and %" PRIu64
-                            " MiB are taken by books in use, or that those begin with: raise --store-limit",
+                            " MiB are taken by books that stay, those in use and those that they begin with: raise "
+                            "--store-limit",
                             n_bytes >> 20, limit_bytes >> 20, kept >> 20);
     return status;
 }

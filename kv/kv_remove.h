@@ -16,8 +16,8 @@ typedef void (*kv_removed)(void *user, uint64_t id);
 quire_status kv_remove(const struct kv_store *store, uint64_t id, bool with_branches, kv_removed removed, void *user,
                        quire_error *err);
 
-/* Removes the books used least recently until all take at most limit_bytes, as kv_shelf_oldest picks them. *n_bytes:
- * what they take then. Errors: IO, NO_MEMORY. */
+/* Removes the books used least recently until all take at most limit_bytes, as kv_shelf_oldest picks them, or as far
+ * as that goes. *n_bytes: what they take then. Errors: IO, NO_MEMORY. */
 quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_removed removed, void *user,
                       uint64_t *n_bytes, quire_error *err);
 

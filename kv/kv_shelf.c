@@ -116,17 +116,36 @@ uint64_t kv_shelf_bytes(const struct kv_shelf *shelf)
     return n_bytes;
 }
 
+static bool may_go(const struct kv_shelf *shelf, const struct kv_shelf_book *book)
+{
+    bool is_known = book->status == QUIRE_OK || book->status == QUIRE_ERR_FORMAT;
+    return is_known && !book->is_in_use && kv_shelf_n_branches(shelf, book->id) == 0;
+}
+
 size_t kv_shelf_oldest(const struct kv_shelf *shelf)
 {
     size_t oldest = SIZE_MAX;
     for (size_t i = 0; i < shelf->n; i++) {
         const struct kv_shelf_book *book = &shelf->books[i];
-        if (book->is_in_use || kv_shelf_n_branches(shelf, book->id) > 0)
-            continue;
-        if (oldest == SIZE_MAX || book->last_used < shelf->books[oldest].last_used)
+        if (may_go(shelf, book) && (oldest == SIZE_MAX || book->last_used < shelf->books[oldest].last_used))
             oldest = i;
     }
     return oldest;
+}
+
+quire_status kv_shelf_least_bytes(uint64_t *out, const struct kv_shelf *shelf, quire_error *err)
+{
+    struct kv_shelf rest = *shelf;
+    rest.books = mem_calloc(shelf->n, sizeof *rest.books, "a list of books", err);
+    if (!rest.books)
+        return QUIRE_ERR_NO_MEMORY;
+    memcpy(rest.books, shelf->books, shelf->n * sizeof *rest.books);
+    for (size_t i = rest.n; i-- > 0;) /* branches come behind what they begin with */
+        if (may_go(&rest, &rest.books[i]))
+            kv_shelf_drop(&rest, i);
+    *out = kv_shelf_bytes(&rest);
+    kv_shelf_release(&rest);
+    return QUIRE_OK;
 }
 
 void kv_shelf_drop(struct kv_shelf *shelf, size_t index)

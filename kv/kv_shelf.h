@@ -37,9 +37,13 @@ uint32_t kv_shelf_n_branches(const struct kv_shelf *shelf, uint64_t id);
 /* Allocated by all books. */
 uint64_t kv_shelf_bytes(const struct kv_shelf *shelf);
 
-/* Which book goes first: of those that are not in use and of which no book on the shelf is a branch, the one that was
- * not used for the longest time; SIZE_MAX: there is none. A pure function. */
+/* Which book goes first: of those that may go and of which no book on the shelf is a branch, the one that was not used
+ * for the longest time; SIZE_MAX: there is none. A book in use stays, and one that this build cannot judge, such as a
+ * newer version's. A pure function. */
 size_t kv_shelf_oldest(const struct kv_shelf *shelf);
+
+/* What the books would take if all went that may. Errors: NO_MEMORY. */
+quire_status kv_shelf_least_bytes(uint64_t *out, const struct kv_shelf *shelf, quire_error *err);
 
 /* Takes a book off the shelf (not out of the store). */
 void kv_shelf_drop(struct kv_shelf *shelf, size_t index);

@@ -134,9 +134,9 @@ QUIRE_API quire_status quire_store_export(quire_store *store, uint64_t id, const
                                           const quire_store_watch *watch, quire_error *err);
 
 /* The reverse. The book appears when all of it was checked and is durable. limit_bytes: where the store would take
- * more, books make way first, as quire_store_evict picks them; 0: no limit. Errors: FORMAT (not such a file, damaged,
- * cut short), MISMATCH (of another version), BUSY (the store has that book), CANCELLED, IO, NO_SPACE (the disk, or the
- * limit), NO_MEMORY. */
+ * more, books make way first, as quire_store_evict picks them, if that can be enough; 0: no limit. Errors: FORMAT (not
+ * such a file, damaged, cut short), MISMATCH (of another version), BUSY (the store has that book), CANCELLED, IO,
+ * NO_SPACE (the disk, or the limit), NO_MEMORY. */
 QUIRE_API quire_status quire_store_import(quire_store *store, const char *path, uint64_t limit_bytes,
                                           const quire_store_watch *watch, uint64_t *id, quire_error *err);
 

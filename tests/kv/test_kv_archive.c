@@ -168,6 +168,29 @@ static void a_limit_makes_room(void)
     tear_down(&f);
 }
 
+/* A book that the store has already is refused before others make way for it. */
+static void a_book_that_is_there_costs_no_other(void)
+{
+    struct fixture f;
+    quire_error err = {0};
+    uint64_t id = 0;
+    quire_stored_book *books;
+    size_t n = 0;
+    set_up(&f, QUIRE_KV_BF16);
+    for (int i = 1; i >= 0; i--) {
+        unlink(f.file);
+        CHECK_OK(quire_store_export(f.from, f.ids[i], f.file, NULL, &err));
+        CHECK_OK(quire_store_import(f.to, f.file, 0, NULL, &id, &err));
+    }
+    CHECK_EQ_INT(quire_store_import(f.to, f.file, file_size(f.file), NULL, &id, &err), QUIRE_ERR_BUSY);
+    CHECK_MESSAGE(err, "already");
+    quire_error_clear(&err);
+    CHECK_OK(quire_store_list(f.to, &books, &n, &err));
+    CHECK_EQ_INT(n, 2);
+    free(books);
+    tear_down(&f);
+}
+
 static void damage_does_not_travel(void)
 {
     static const char *const files[] = {"layer.001", "tokens", "tail.1", "logits.1", "about"};
@@ -318,6 +341,7 @@ static const struct test tests[] = {
     {"books_travel", books_travel},
     {"nothing_is_overwritten", nothing_is_overwritten},
     {"a_limit_makes_room", a_limit_makes_room},
+    {"a_book_that_is_there_costs_no_other", a_book_that_is_there_costs_no_other},
     {"damage_does_not_travel", damage_does_not_travel},
     {"both_can_be_stopped", both_can_be_stopped},
     {"flips_and_cuts_are_refused", flips_and_cuts_are_refused},

@@ -231,6 +231,37 @@ static void the_oldest_leaf_goes_first(void)
     CHECK(kv_shelf_oldest(&shelf) == SIZE_MAX);
 }
 
+/* Without all that may go: what stays, and what that begins with. */
+static void what_stays_is_known_before(void)
+{
+    struct kv_shelf_book books[5] = {{.id = 1, .disk_bytes = 1},
+                                     {.id = 2, .disk_bytes = 10, .manifest.parent_id = 1, .manifest.depth = 1},
+                                     {.id = 3, .disk_bytes = 100, .manifest.parent_id = 1, .manifest.depth = 1},
+                                     {.id = 4, .disk_bytes = 1000, .manifest.parent_id = 2, .manifest.depth = 2},
+                                     {.id = 5, .disk_bytes = 10000, .manifest.parent_id = 3, .manifest.depth = 2}};
+    struct kv_shelf shelf = {.books = books, .n = 5, .other_bytes = 100000};
+    static const uint64_t expected[5] = {100001, 100011, 100101, 101011, 110101};
+    quire_error err = {0};
+    uint64_t n_bytes = 0;
+    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_EQ_INT(n_bytes, 100000);
+    for (int i = 0; i < 5; i++) {
+        books[i].is_in_use = true;
+        CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+        CHECK_EQ_INT(n_bytes, expected[i]);
+        books[i].is_in_use = false;
+    }
+    books[2].status = QUIRE_ERR_FORMAT; /* nobody can use it */
+    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_EQ_INT(n_bytes, 100000);
+    books[2].status = QUIRE_ERR_MISMATCH; /* a newer version can */
+    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_EQ_INT(n_bytes, 100101);
+    shelf.books += 2;
+    shelf.n = 1;
+    CHECK(kv_shelf_oldest(&shelf) == SIZE_MAX);
+}
+
 static void a_limit_keeps_what_was_used_last(void)
 {
     struct owner_fixture f;
@@ -265,10 +296,20 @@ static void a_reading_gets_its_room(void)
     CHECK(owner_is_there(&f, 2));
     CHECK_OK(kv_store_make_room(f.store, all + 1000, 1000, &err));
     CHECK(owner_is_there(&f, 2));
-    CHECK_OK(kv_store_make_room(f.store, all, 1000, &err));
-    CHECK(!owner_is_there(&f, 2));
-    CHECK_EQ_INT(kv_store_make_room(f.store, 2000, 1000, &err), QUIRE_ERR_NO_SPACE); /* its own are in use */
+    uint64_t third = owner_show(&f, 2).disk_bytes;
+    CHECK_EQ_INT(kv_store_make_room(f.store, all, third + 1, &err), QUIRE_ERR_NO_SPACE); /* its own are in use */
     CHECK_MESSAGE(err, "--store-limit");
+    quire_error_clear(&err);
+    CHECK(owner_is_there(&f, 2)); /* to lose it would not have been enough */
+    CHECK_OK(kv_store_make_room(f.store, all, third, &err));
+    CHECK(!owner_is_there(&f, 2));
+    kv_book_close(book);
+    owner_tear_down(&f);
+    /* Where the limit is passed already, what can go does. */
+    owner_set_up(&f);
+    REQUIRE_OK(kv_book_open(&book, f.store, f.texts[1], N, false, &err));
+    CHECK_EQ_INT(kv_store_make_room(f.store, 2000, 0, &err), QUIRE_ERR_NO_SPACE);
+    CHECK(!owner_is_there(&f, 2));
     kv_book_close(book);
     owner_tear_down(&f);
 }
@@ -315,6 +356,7 @@ static const struct test tests[] = {
     {"parents_are_removed_with_their_branches_only", parents_are_removed_with_their_branches_only},
     {"gc_takes_what_nobody_can_use", gc_takes_what_nobody_can_use},
     {"the_oldest_leaf_goes_first", the_oldest_leaf_goes_first},
+    {"what_stays_is_known_before", what_stays_is_known_before},
     {"a_limit_keeps_what_was_used_last", a_limit_keeps_what_was_used_last},
     {"a_reading_gets_its_room", a_reading_gets_its_room},
     {"a_store_that_may_only_be_read", a_store_that_may_only_be_read},
