@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "kv/kv_mend.h"
 #include "kv/kv_owner.h"
+#include "kv/kv_parents.h"
 #include "kv/kv_remove.h"
 
 /* The books that work on `id` is about, those above it first: it and its parents, or with 0 all. The rest leaves the
@@ -190,6 +191,22 @@ quire_status quire_store_remove(quire_store *store, uint64_t id, bool with_branc
     return kv_remove(store->store, id, with_branches, owner_removed, &work, err);
 }
 
+/* Whether a book that begins with this one is read through it, whatever else of it is damaged. */
+static bool serves_branch(const struct kv_store *store, uint64_t id)
+{
+    struct kv_shelf shelf;
+    bool is_served = false;
+    if (kv_shelf_load(&shelf, store, NULL) != QUIRE_OK)
+        return true; /* that is not known */
+    for (size_t i = 0; i < shelf.n && !is_served; i++) {
+        const struct kv_manifest *branch = &shelf.books[i].manifest;
+        struct kv_store view = kv_store_view(store, branch);
+        is_served = branch->parent_id == id && kv_parents_check(&view, branch, NULL) == QUIRE_OK;
+    }
+    kv_shelf_release(&shelf);
+    return is_served;
+}
+
 /* Whether nobody can use the book, by what its folder holds now; `what` says why. */
 static bool is_of_no_use(const struct kv_store *store, uint64_t id, const char **what)
 {
@@ -206,7 +223,8 @@ static bool is_of_no_use(const struct kv_store *store, uint64_t id, const char *
     if (soundness.is_orphan)
         return true;
     *what = "removed: nothing of it is sound";
-    return soundness.n_tokens == m.base_tokens && (!(m.flags & KV_HAS_FLIGHT) || soundness.is_side_bad[KV_SIDE_FLIGHT]);
+    bool has_flight = (m.flags & KV_HAS_FLIGHT) && !soundness.is_side_bad[KV_SIDE_FLIGHT];
+    return soundness.n_tokens == m.base_tokens && !has_flight && !serves_branch(store, id);
 }
 
 /* Removes the book if nobody can use it. It is looked at without its locks, so that a sound one does not seem busy to

@@ -115,8 +115,8 @@ QUIRE_API quire_status quire_store_repair(quire_store *store, uint64_t id, const
 QUIRE_API quire_status quire_store_remove(quire_store *store, uint64_t id, bool with_branches,
                                           const quire_store_watch *watch, quire_error *err);
 
-/* Removes what nobody can use: what killed writers left, branches whose parent is gone, books with nothing in them.
- * *n_bytes: freed. What is in use stays. Errors: IO, NO_MEMORY. */
+/* Removes what nobody can use: what killed writers left, branches whose parent is gone, books with nothing sound in
+ * them that serve no branch. *n_bytes: freed. What is in use stays. Errors: IO, NO_MEMORY. */
 QUIRE_API quire_status quire_store_collect(quire_store *store, const quire_store_watch *watch, uint64_t *n_bytes,
                                            quire_error *err);
 

@@ -213,6 +213,34 @@ static void gc_takes_what_nobody_can_use(void)
     owner_tear_down(&f);
 }
 
+/* A book that has lost its first tokens serves no text any more, but the branch that it has. */
+static void gc_keeps_what_a_branch_is_read_through(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0};
+    struct kv_book *book;
+    uint64_t n_bytes;
+    size_t n;
+    owner_set_up(&f);
+    owner_flip(&f, 0, "tokens", 70);
+    quire_store_watch w = owner_watch(&f);
+    CHECK_OK(quire_store_collect(f.owner, &w, &n_bytes, &err));
+    CHECK_EQ_STR(f.all_done, "");
+    REQUIRE_OK(kv_book_open(&book, f.store, f.texts[1], N, false, &err));
+    CHECK_EQ_INT(kv_book_frontier(book), N);
+    CHECK(kv_test_holds(book, &f.geometry, f.texts[1], N));
+    kv_book_close(book);
+    CHECK_OK(owner_repair(&f, 0, &n, &err));
+    owner_check_reads(&f, 0, N);
+    /* A branch that it does not serve is no reason. */
+    owner_flip(&f, 0, "tokens", 70);
+    owner_flip(&f, 0, "tokens", 3 * sizeof(struct kv_token_record) - 1);
+    w = owner_watch(&f);
+    CHECK_OK(quire_store_collect(f.owner, &w, &n_bytes, &err));
+    CHECK_EQ_STR(f.all_done, "0 removed: nothing of it is sound; 1 removed: the book that it begins with is gone; ");
+    owner_tear_down(&f);
+}
+
 /* Leaves in the order of their last use; a parent goes when its branches are gone. A pure function. */
 static void the_oldest_leaf_goes_first(void)
 {
@@ -355,6 +383,7 @@ static const struct test tests[] = {
     {"a_writers_book_stays", a_writers_book_stays},
     {"parents_are_removed_with_their_branches_only", parents_are_removed_with_their_branches_only},
     {"gc_takes_what_nobody_can_use", gc_takes_what_nobody_can_use},
+    {"gc_keeps_what_a_branch_is_read_through", gc_keeps_what_a_branch_is_read_through},
     {"the_oldest_leaf_goes_first", the_oldest_leaf_goes_first},
     {"what_stays_is_known_before", what_stays_is_known_before},
     {"a_limit_keeps_what_was_used_last", a_limit_keeps_what_was_used_last},
