@@ -123,7 +123,8 @@ static quire_status examine(struct patient *p, const struct kv_store *store, uin
     if (status != QUIRE_OK)
         return status;
     struct kv_soundness *s = &p->soundness;
-    if (options->n_sound < p->manifest.n_ids) { /* what was found before counts, too */
+    /* What was found before counts, too, unless somebody has seen to it since. */
+    if (options->n_sound < p->manifest.n_ids && options->generation == p->manifest.generation) {
         uint64_t whole = options->n_sound / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
         s->n_damaged++;
         s->is_side_bad[KV_SIDE_FLIGHT] = true;
@@ -274,6 +275,7 @@ void kv_book_mend_damaged(struct kv_book *book, quire_error *done)
          * is nothing to them. */
         struct kv_mend_options options = {.own_share = own_share(book, narrowed->id),
                                           .n_sound = narrowed->n_sound,
+                                          .generation = narrowed->generation,
                                           .spares_branches = narrowed->n_sound == UINT64_MAX};
         struct kv_mending mending;
         if (kv_mend(&mending, store, narrowed->id, &options, NULL, NULL) != QUIRE_OK) {

@@ -8,7 +8,8 @@
 struct kv_mend_options {
     int own_share;        /* the caller's share of the book (kv_use_share), or -1 */
     bool with_blocks;     /* blocks are compared with their checksums, too */
-    uint64_t n_sound;     /* tokens whose blocks are known to be sound; UINT64_MAX: no damage is known */
+    uint64_t n_sound;     /* tokens whose blocks were found to be sound; UINT64_MAX: no damage was found */
+    uint64_t generation;  /* of the manifest by which that was found: for a later one it means nothing */
     bool spares_branches; /* leave a book alone rather than put it back behind where a branch begins */
 };
 

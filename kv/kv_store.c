@@ -131,7 +131,9 @@ quire_status kv_store_narrow(struct kv_store *store, uint64_t id, uint64_t n_sou
     quire_status status = mem_reserve((void **)&store->narrowed, &store->narrowed_capacity, i + 1,
                                       sizeof *store->narrowed, "damaged books", NULL);
     if (status == QUIRE_OK) {
-        store->narrowed[i] = (struct kv_narrowed){id, n_sound, *why};
+        struct kv_manifest manifest = {0};
+        kv_store_any_manifest(&manifest, store, id, NULL, NULL);
+        store->narrowed[i] = (struct kv_narrowed){id, n_sound, manifest.generation, *why};
         store->n_narrowed = size_max(store->n_narrowed, i + 1);
     }
     return status;

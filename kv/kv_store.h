@@ -29,7 +29,8 @@ struct kv_store {
 /* A damaged book, of which this handle of the store uses only what lies before the damage. */
 struct kv_narrowed {
     uint64_t id;
-    uint64_t n_sound; /* tokens whose blocks are sound; UINT64_MAX: no block, another file is damaged */
+    uint64_t n_sound;    /* tokens whose blocks are sound; UINT64_MAX: no block, another file is damaged */
+    uint64_t generation; /* of its manifest when the damage was found */
     quire_error why;
 };
 

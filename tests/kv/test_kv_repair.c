@@ -278,6 +278,35 @@ static void readings_mend_what_they_found(void)
     owner_tear_down(&f);
 }
 
+/* What another process has put right, and gone on with, before this reading is committed. */
+static void readings_mend_nothing_that_was_mended(void)
+{
+    struct owner_fixture f;
+    quire_error err = {0}, done = {0};
+    struct kv_book *book;
+    size_t n;
+    owner_set_up(&f);
+    owner_flip(&f, 2, "layer.000", owner_block_offset(&f, 0, 2));
+    REQUIRE_OK(kv_book_open(&book, f.store, f.texts[2], N, false, &err));
+    CHECK_EQ_INT(kv_book_check(book, 0, 0, &err), QUIRE_ERR_FORMAT);
+    quire_error_clear(&err);
+    CHECK(kv_book_condemn(book));
+    kv_book_close(book);
+    CHECK_OK(owner_repair(&f, f.ids[2], &n, &err));
+    CHECK_EQ_STR(f.all_done, "2 put back from 300 to its first 128 tokens; ");
+    struct kv_store *other = kv_test_store(f.folder, &f.geometry);
+    REQUIRE_OK(kv_test_read(&book, other, &f.geometry, f.texts[2], N, NULL, &err));
+    kv_book_close(book);
+    kv_store_close(other);
+    REQUIRE_OK(kv_book_open(&book, f.store, f.texts[0], N, false, &err));
+    kv_book_mend_damaged(book, &done);
+    CHECK_EQ_STR(done.message, "");
+    kv_book_close(book);
+    CHECK_EQ_INT(owner_show(&f, 2).n_tokens, N);
+    owner_check_reads(&f, 2, N);
+    owner_tear_down(&f);
+}
+
 static const struct test tests[] = {
     {"verify_names_every_place", verify_names_every_place},
     {"every_bit_of_a_summary_counts", every_bit_of_a_summary_counts},
@@ -289,6 +318,7 @@ static const struct test tests[] = {
     {"tokens_that_cannot_be_written_cost_nothing", tokens_that_cannot_be_written_cost_nothing},
     {"repair_drops_a_damaged_flight", repair_drops_a_damaged_flight},
     {"readings_mend_what_they_found", readings_mend_what_they_found},
+    {"readings_mend_nothing_that_was_mended", readings_mend_nothing_that_was_mended},
 };
 
 TEST_MAIN(tests)
