@@ -55,6 +55,9 @@ static void lay_out_products(struct net *net, struct arena *arena)
         product_room_for(&room, gemm, layers[i].n_tokens, layers[i].outputs, layers[i].inputs);
         product_room_for(&room, gemm, layers[i].n_tokens, layers[i].inputs, layers[i].outputs);
         product_room_for(&room, gemm, layers[i].outputs, layers[i].inputs, layers[i].n_tokens);
+        size_t least = size_min(layers[i].outputs, layers[i].inputs); /* Muon's */
+        product_room_for(&room, gemm, layers[i].outputs, layers[i].inputs, least);
+        product_room_for(&room, gemm, least, least, size_max(layers[i].outputs, layers[i].inputs));
     }
     product_lay_out(&net->scratch.product, arena, &room, gemm, net->n_threads);
     net->scratch.head_panels = arena_take(arena, product_packed_bytes(gemm, c->vocab_size, d), 1, 1);
@@ -123,6 +126,7 @@ static quire_status measure(struct net_memory *out, const struct net *net, quire
         .gradients = net->n_numbers * sizeof(float),
         .activations = activations.n_bytes,
         .scratch = scratch.n_bytes,
+        .largest_linear = net->largest_linear * sizeof(float),
     };
     if (activations.is_too_large || scratch.is_too_large || scratch.n_bytes > SIZE_MAX - activations.n_bytes ||
         memory.parameters > SIZE_MAX / 4 - scratch.n_bytes - activations.n_bytes)

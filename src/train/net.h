@@ -42,8 +42,9 @@ struct net_options {
 /* Bytes, known before any of them is asked for. */
 struct net_memory {
     uint64_t parameters, gradients;
-    uint64_t activations; /* what the backward pass needs of the forward pass */
-    uint64_t scratch;     /* packed factors, a chunk of logits, one block's work */
+    uint64_t activations;    /* what the backward pass needs of the forward pass */
+    uint64_t scratch;        /* packed factors, a chunk of logits, one block's work */
+    uint64_t largest_linear; /* of the parameters: the largest that is_linear */
     uint64_t total;
 };
 
@@ -75,6 +76,7 @@ struct param {
     float *data;      /* [n], row-major */
     float *grad;      /* [n] */
     bool decays;      /* weight decay applies: matrices, the embeddings included; not norms, nor biases */
+    bool is_linear;   /* a matrix of a block, which multiplies what goes through; not the embeddings, nor the head */
 };
 
 /* All of them, always in the same order: wte, wpe, norm_f, lm_head (as far as the model has them), then block by block.

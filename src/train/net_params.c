@@ -9,6 +9,11 @@
 
 enum { PAD = 16 }; /* numbers: each parameter begins on a cache line */
 
+static bool is_linear(const struct weight *weight)
+{
+    return weight->is_in_layer && !weight->is_vector;
+}
+
 quire_status net_params_count(struct net *net, quire_error *err)
 {
     struct weight *weights;
@@ -24,6 +29,8 @@ quire_status net_params_count(struct net *net, quire_error *err)
                        n_numbers > SIZE_MAX / sizeof(float) - PAD;
         n_parameters += is_too_large ? 0 : n;
         n_numbers = size_round_up(n_numbers, PAD);
+        if (!is_too_large && is_linear(&weights[i]))
+            net->largest_linear = size_max(net->largest_linear, n);
     }
     free(weights);
     if (is_too_large)
@@ -82,6 +89,7 @@ static void make_one(struct net *net, size_t index, const struct weight *weight,
         .data = net->weights + first_number,
         .grad = net->gradients + first_number,
         .decays = !weight->is_vector,
+        .is_linear = is_linear(weight),
     };
     if (weight->is_in_layer)
         *block_slot(&net->blocks[weight->layer], weight->offset, &own->kind) = param;

@@ -73,6 +73,7 @@ struct net {
     float *weights, *gradients;
     size_t n_numbers; /* in each, with padding */
     uint64_t n_parameters;
+    size_t largest_linear; /* numbers in the largest matrix of a block */
 
     const struct param *wte, *wpe, *norm_f_weight, *norm_f_bias, *lm_head; /* lm_head: wte where tied */
     struct net_block *blocks;                                              /* [n_layers] */

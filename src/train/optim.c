@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/threads.h"
+#include "muon.h"
 
 /* Numbers that are taken together: parts are cut by position, so that their sums do not depend on the threads. */
 enum { PART = 1 << 14 };
@@ -17,8 +18,9 @@ struct optim {
     size_t n;             /* numbers in each array */
     float *m, *v;         /* v: AdamW */
     double *squares;      /* of the parts of all gradients as one array */
-    struct piece *pieces; /* the parameters, each cut into parts */
+    struct piece *pieces; /* the parameters, each cut into parts, but for those that are Muon's */
     size_t n_pieces;
+    struct muon *muon; /* NULL: none is */
 };
 
 struct piece {
@@ -30,12 +32,14 @@ struct optim_options optim_defaults(optim_type type)
 {
     if (type == OPTIM_LION)
         return (struct optim_options){.type = type, .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.99};
+    if (type == OPTIM_MUON)
+        return (struct optim_options){.type = type, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95};
     return (struct optim_options){.type = type, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
 }
 
 uint64_t optim_memory(optim_type type, const struct net_memory *memory)
 {
-    return memory->parameters * (type == OPTIM_ADAMW ? 2 : 1);
+    return memory->parameters * (type == OPTIM_ADAMW ? 2 : 1) + (type == OPTIM_MUON ? muon_memory(memory) : 0);
 }
 
 static quire_status check_options(const struct optim_options *o, quire_error *err)
@@ -53,6 +57,11 @@ static quire_status check_options(const struct optim_options *o, quire_error *er
     return QUIRE_OK;
 }
 
+static bool is_of_muon(const struct optim *optim, const struct param *param)
+{
+    return optim->options.type == OPTIM_MUON && param->is_linear;
+}
+
 static quire_status make_pieces(struct optim *optim, quire_error *err)
 {
     size_t n_params, n_pieces = 0;
@@ -65,7 +74,7 @@ static quire_status make_pieces(struct optim *optim, quire_error *err)
     if (!optim->pieces || !optim->squares)
         return QUIRE_ERR_NO_MEMORY;
     for (size_t i = 0; i < n_params; i++)
-        for (size_t at = 0; at < params[i].n; at += PART)
+        for (size_t at = 0; at < params[i].n && !is_of_muon(optim, &params[i]); at += PART)
             optim->pieces[optim->n_pieces++] = (struct piece){(size_t)(params[i].data - weights) + at,
                                                               size_min(PART, params[i].n - at), params[i].decays};
     return QUIRE_OK;
@@ -94,6 +103,8 @@ quire_status optim_open(struct optim **out, struct net *net, const struct optim_
         status = QUIRE_ERR_NO_MEMORY;
     if (status == QUIRE_OK && options->type == OPTIM_ADAMW && !(optim->v = make_state(optim, err)))
         status = QUIRE_ERR_NO_MEMORY;
+    if (status == QUIRE_OK && options->type == OPTIM_MUON)
+        status = muon_open(&optim->muon, net, err);
     if (status != QUIRE_OK) {
         optim_close(optim);
         return status;
@@ -106,6 +117,7 @@ void optim_close(struct optim *optim)
 {
     if (!optim)
         return;
+    muon_close(optim->muon);
     free(optim->m);
     free(optim->v);
     free(optim->squares);
@@ -158,10 +170,20 @@ static void step_piece(void *context, size_t item, uint32_t worker)
     float *p = step->weights + piece.first, *m = optim->m + piece.first;
     float keep = piece.decays ? step->factors.keep : 1.0f;
     const float *g = step->gradients + piece.first;
-    if (optim->options.type == OPTIM_LION)
-        step_lion(p, m, g, piece.n, keep, step->factors);
-    else
+    if (optim->options.type == OPTIM_ADAMW)
         step_adamw(p, m, optim->v + piece.first, g, piece.n, keep, step->factors);
+    else
+        step_lion(p, m, g, piece.n, keep, step->factors);
+}
+
+static void step_muon(struct optim *optim, const float *weights, const struct factors *f)
+{
+    size_t n_params;
+    const struct param *params = net_params(optim->net, &n_params);
+    const struct muon_rates rates = {f->lr, f->keep, f->beta1, f->rest1, f->beta2, f->rest2};
+    for (size_t i = 0; i < n_params; i++)
+        if (is_of_muon(optim, &params[i]))
+            muon_step(optim->muon, &params[i], optim->m + (params[i].data - weights), &rates);
 }
 
 void optim_step(struct optim *optim, double lr)
@@ -184,6 +206,8 @@ void optim_step(struct optim *optim, double lr)
                     .eps = (float)o->eps},
     };
     threads_run(net_threads(optim->net), optim->n_pieces, step_piece, &step);
+    if (optim->muon)
+        step_muon(optim, step.weights, &step.factors);
 }
 
 /* --- state ------------------------------------------------------------------------------------------------------- */

@@ -1,12 +1,13 @@
-/* Optimisers over the weights of a net: Lion (Chen and others 2023) and AdamW, with the weight decay decoupled from the
- * learning rate as MosaicML has it.
+/* Optimisers over the weights of a net: Lion (Chen and others 2023), AdamW, and Muon for the matrices of blocks with
+ * Lion for the rest, with the weight decay decoupled from the learning rate as MosaicML has it.
  *
  * With g the gradient, lr the rate of the step and wd the decay, for each number p:
  *     both    where the parameter decays: p *= 1 - lr / options.lr * wd
  *     Lion    p -= lr * sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g
+ *     Muon    the same with a matrix's sign, of the same size (muon.h)
  *     AdamW   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
  *             p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps),  t counting steps from 1
- * Lion's state is one float32 for each number, AdamW's two. */
+ * Lion's and Muon's state is one float32 for each number, AdamW's two. */
 #ifndef QUIRE_TRAIN_OPTIM_H
 #define QUIRE_TRAIN_OPTIM_H
 
@@ -15,7 +16,7 @@
 
 #include "net.h"
 
-typedef enum optim_type { OPTIM_LION, OPTIM_ADAMW } optim_type;
+typedef enum optim_type { OPTIM_LION, OPTIM_ADAMW, OPTIM_MUON } optim_type;
 
 struct optim_options {
     optim_type type;
@@ -25,10 +26,11 @@ struct optim_options {
     double weight_decay;
 };
 
-/* The field's defaults: Lion lr 1e-4, betas 0.9, 0.99; AdamW lr 1e-3, betas 0.9, 0.95, eps 1e-8; no decay. */
+/* The field's defaults: Lion lr 1e-4, betas 0.9, 0.99; AdamW lr 1e-3, betas 0.9, 0.95, eps 1e-8; Muon lr 1e-3, betas
+ * 0.9, 0.95; no decay. */
 struct optim_options optim_defaults(optim_type type);
 
-/* Bytes of the state for a net so planned. */
+/* Bytes of the state for a net so planned, and of what its steps need. */
 uint64_t optim_memory(optim_type type, const struct net_memory *memory);
 
 struct optim;

@@ -17,7 +17,6 @@ struct duration {
     bool is_tokens;
 };
 
-enum train_optimizer { TRAIN_LIONW, TRAIN_ADAMW };
 enum train_scheduler { SCHEDULE_COSINE, SCHEDULE_INV_SQRT, SCHEDULE_CONSTANT };
 enum train_norm { TRAIN_LP_LAYERNORM, TRAIN_LAYERNORM, TRAIN_LP_RMSNORM, TRAIN_RMSNORM };
 enum train_gguf { GGUF_NONE, GGUF_F32, GGUF_BF16, GGUF_F16, GGUF_Q8_0 };
@@ -59,7 +58,7 @@ struct train_config {
     } holdout;
     char *data_cache;
     struct {
-        uint32_t name; /* enum train_optimizer */
+        uint32_t name; /* optim_type */
         double lr, betas[2], eps, weight_decay;
     } optimizer;
     struct {

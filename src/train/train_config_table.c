@@ -2,6 +2,7 @@
 #include "train_config.h"
 
 #include "net.h"
+#include "optim.h"
 
 #define FIELD(name) offsetof(struct train_config, name)
 #define MOST_COUNT  2147483647.0
@@ -10,7 +11,8 @@
 static const char *const model_names[] = {"mpt_causal_lm", NULL};
 static const char *const norm_types[] = {"low_precision_layernorm", "layernorm", "low_precision_rmsnorm", "rmsnorm",
                                          NULL};
-static const char *const optimizers[] = {"decoupled_lionw", "decoupled_adamw", NULL};
+static const char *const optimizers[] = {
+    [OPTIM_LION] = "decoupled_lionw", [OPTIM_ADAMW] = "decoupled_adamw", [OPTIM_MUON] = "muon", NULL};
 static const char *const schedulers[] = {"cosine_with_warmup", "inv_sqrt_with_warmup", "constant_with_warmup", NULL};
 static const char *const clippings[] = {"norm", NULL};
 static const char *const precisions[] = {[TRAIN_F32] = "fp32", [TRAIN_BF16] = "amp_bf16", NULL};

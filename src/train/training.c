@@ -163,7 +163,7 @@ static quire_status open_net(struct quire_training *t, quire_error *err)
                                     .z_loss = c->z_loss,
                                     .n_threads = t->options.n_threads,
                                     .isa = t->options.isa};
-    const struct optim_options optim = {.type = c->optimizer.name == TRAIN_ADAMW ? OPTIM_ADAMW : OPTIM_LION,
+    const struct optim_options optim = {.type = c->optimizer.name,
                                         .lr = c->optimizer.lr,
                                         .beta1 = c->optimizer.betas[0],
                                         .beta2 = c->optimizer.betas[1],
@@ -177,20 +177,6 @@ static quire_status open_net(struct quire_training *t, quire_error *err)
     if (status == QUIRE_OK && c->precision == TRAIN_BF16 && strcmp(net_factors(t->net), "f32") == 0)
         training_notice(t, "this processor has no bfloat16 products: amp_bf16 is computed as fp32");
     return status;
-}
-
-/* Forward and backward: 6 operations for each weight of a product, and for causal attention 12 times half the
- * context's length for each channel of a layer. */
-static double count_flops(const struct quire_training *t)
-{
-    const quire_config *m = &t->model_config;
-    size_t n_params;
-    const struct param *params = net_params(t->net, &n_params);
-    double n = m->tie_word_embeddings ? (double)m->vocab_size * m->d_model : 0;
-    for (size_t i = 0; i < n_params; i++)
-        if (params[i].n_dims == 2 && !strstr(params[i].name, ".wte.") && !strstr(params[i].name, ".wpe."))
-            n += (double)params[i].n;
-    return 6 * n + 6.0 * m->n_layers * m->d_model * m->max_seq_len;
 }
 
 static void tell_config(struct quire_training *t)
@@ -262,7 +248,7 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
         status = open_net(t, err);
     if (status != QUIRE_OK)
         return status;
-    t->flops_per_token = count_flops(t);
+    t->flops_per_token = net_n_operations(t->net, 1, t->model_config.max_seq_len) / t->model_config.max_seq_len;
     return open_state(t, err);
 }
 

@@ -1,15 +1,21 @@
 /* The optimisers, against vectors that were computed with MosaicML's own, and formulas in double. */
+#include "base/mem.h"
 #include "cases.h"
 #include "train/optim.h"
 
-static struct net *open_net(void)
+static struct net *open_net_with(train_precision precision, uint32_t n_threads)
 {
     quire_error err = {0};
     struct net *net = NULL;
     quire_config config = train_case_base();
-    struct net_options options = {.n_sequences = 1, .seq_len = 8, .n_threads = 2};
+    struct net_options options = {.n_sequences = 1, .seq_len = 8, .precision = precision, .n_threads = n_threads};
     REQUIRE_OK(net_open(&net, &config, &options, &err));
     return net;
+}
+
+static struct net *open_net(void)
+{
+    return open_net_with(TRAIN_F32, 2);
 }
 
 static struct optim *open_optim(struct net *net, const struct optim_options *options)
@@ -99,6 +105,113 @@ static void adamw(void)
     net_close(net);
 }
 
+/* x <- (a + b x x^T + c (x x^T)^2) x five times from u over its norm, in double; u: [rows][cols], of 32 by 128 or
+ * less. */
+static void newton_schulz(double *x, size_t rows, size_t cols)
+{
+    double squares = 0;
+    for (size_t i = 0; i < rows * cols; i++)
+        squares += x[i] * x[i];
+    for (size_t i = 0; i < rows * cols; i++)
+        x[i] /= sqrt(squares);
+    for (int round = 0; round < 5; round++) {
+        double gram[128][128] = {{0}}, poly[128][128] = {{0}}, next[32 * 128] = {0};
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < rows; j++)
+                for (size_t k = 0; k < cols; k++)
+                    gram[i][j] += x[i * cols + k] * x[j * cols + k];
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < rows; j++) {
+                for (size_t k = 0; k < rows; k++)
+                    poly[i][j] += 2.0315 * gram[i][k] * gram[k][j];
+                poly[i][j] += -4.7750 * gram[i][j] + (i == j ? 3.4445 : 0);
+            }
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < cols; j++)
+                for (size_t k = 0; k < rows; k++)
+                    next[i * cols + j] += poly[i][k] * x[k * cols + j];
+        memcpy(x, next, rows * cols * sizeof *x);
+    }
+}
+
+/* Two steps of a wide, a square and a tall matrix; in exact arithmetic rows may be taken for columns. Norms go by Lion.
+ */
+static void muon(void)
+{
+    static const char *const names[] = {"transformer.blocks.0.ffn.down_proj.weight",
+                                        "transformer.blocks.1.attn.out_proj.weight",
+                                        "transformer.blocks.1.ffn.up_proj.weight"};
+    struct net *net = open_net();
+    train_case_fill(net, 4);
+    struct optim_options options = optim_defaults(OPTIM_MUON);
+    options.weight_decay = 0.1;
+    struct optim *optim = open_optim(net, &options);
+    uint64_t seed = 5;
+    size_t n_all;
+    float *gradients = net_gradients(net, &n_all);
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        static double p[32 * 128], m[32 * 128], u[32 * 128];
+        const struct param *param = param_named(net, names[k]);
+        size_t rows = param->dims[0], cols = param->dims[1];
+        CHECK(param->n <= 32 * 128);
+        memset(m, 0, sizeof m);
+        for (size_t i = 0; i < param->n; i++)
+            p[i] = (double)param->data[i];
+        for (int step = 1; step <= 2; step++) {
+            double lr = options.lr / step, squares = 0;
+            for (size_t i = 0; i < n_all; i++)
+                gradients[i] = 0;
+            for (size_t i = 0; i < param->n; i++) {
+                double g = (double)(param->grad[i] = test_random_float(&seed));
+                u[i] = 0.9 * m[i] + 0.1 * g;
+                m[i] = 0.95 * m[i] + 0.05 * g;
+            }
+            newton_schulz(u, rows, cols);
+            optim_step(optim, lr);
+            for (size_t i = 0; i < param->n; i++) {
+                double move = lr * sqrt((double)size_max(rows, cols)) * u[i];
+                p[i] = p[i] * (1 - lr / options.lr * 0.1) - move;
+                squares += move * move;
+                CHECK_NEAR(param->data[i], p[i], 2e-6);
+            }
+            double size = sqrt(squares / (double)param->n) / lr; /* a number moves by lr */
+            CHECK(size > 0.6 && size < 1.3);
+        }
+    }
+    const struct param *norm = param_named(net, "transformer.norm_f.weight");
+    float before = norm->data[0];
+    norm->grad[0] = 1e-6f;
+    optim_step(optim, options.lr);
+    CHECK_NEAR(norm->data[0], (double)before - options.lr, 1e-7);
+    struct optim_state states[2];
+    CHECK_EQ_INT(optim_states(optim, states), 1);
+    optim_close(optim);
+    net_close(net);
+}
+
+static void muon_does_not_depend_on_threads(void)
+{
+    struct net *nets[2];
+    struct optim_options options = optim_defaults(OPTIM_MUON);
+    size_t n;
+    for (int i = 0; i < 2; i++) {
+        nets[i] = open_net_with(TRAIN_BF16, i == 0 ? 1 : 3);
+        train_case_fill(nets[i], 4);
+        struct optim *optim = open_optim(nets[i], &options);
+        float *gradients = net_gradients(nets[i], &n);
+        uint64_t seed = 6;
+        for (int step = 0; step < 3; step++) {
+            for (size_t j = 0; j < n; j++)
+                gradients[j] = test_random_float(&seed);
+            optim_step(optim, options.lr);
+        }
+        optim_close(optim);
+    }
+    CHECK(memcmp(net_weights(nets[0], &n), net_weights(nets[1], &n), n * sizeof(float)) == 0);
+    net_close(nets[0]);
+    net_close(nets[1]);
+}
+
 static void clips(void)
 {
     struct net *net = open_net();
@@ -145,10 +258,9 @@ static void refuses(void)
 }
 
 static const struct test tests[] = {
-    {"lion", lion},
-    {"adamw", adamw},
-    {"clips", clips},
-    {"refuses", refuses},
+    {"lion", lion},   {"adamw", adamw},
+    {"muon", muon},   {"Muon does not depend on threads", muon_does_not_depend_on_threads},
+    {"clips", clips}, {"refuses", refuses},
 };
 
 TEST_MAIN(tests)

@@ -1,5 +1,6 @@
 /* The configuration: what is read, what is refused and how it is said, that it reads back as it was written. */
 #include "test.h"
+#include "train/optim.h"
 #include "train/train_config.h"
 
 #define NEEDED                                                                                                         \
@@ -54,7 +55,7 @@ static void values_of_every_kind_are_read(void)
     CHECK_NEAR(c.model.attn_config.clip_qkv, 6, 0);
     CHECK_NEAR(c.model.attn_config.alibi_bias_max, 16.5, 0);
     CHECK_EQ_INT(c.model.init_config.name, 1);
-    CHECK_EQ_INT(c.optimizer.name, TRAIN_ADAMW);
+    CHECK_EQ_INT(c.optimizer.name, OPTIM_ADAMW);
     CHECK_NEAR(c.optimizer.lr, 1.2e-4, 0);
     CHECK_NEAR(c.optimizer.betas[1], 0.95, 0);
     CHECK_EQ_INT(c.precision, 0);
@@ -127,7 +128,7 @@ static void mistakes_are_named_with_their_line(void)
     check_refused("optimizer: {betas: [0.9, 1]}\n" NEEDED, "expected a number from 0 to");
     check_refused("optimizer: {betas: [0.9]}\n" NEEDED, "a list of two numbers");
     check_refused("optimizer: {betas: [0.9, 0.9, 0.9]}\n" NEEDED, "expected");
-    check_refused("optimizer: {name: adam}\n" NEEDED, "expected decoupled_lionw or decoupled_adamw");
+    check_refused("optimizer: {name: adam}\n" NEEDED, "expected decoupled_lionw, decoupled_adamw or muon");
     check_refused("eval_interval: 500\n" NEEDED, "such as 500ba or 20000000tok");
     check_refused("eval_interval: 5ep\n" NEEDED, "such as 500ba or 20000000tok");
     check_refused("save_interval: 0ba\n" NEEDED, "more than nothing");
