@@ -1,11 +1,22 @@
 /* The one place with state outside of structures: a signal handler can be given nothing else. */
 #include "interrupt.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What a reader of our output may still take after a signal. */
+enum { GRACE_MS = 1000 };
 
 static volatile sig_atomic_t is_pending;
+static int wake = -1;       /* an eventfd that a signal makes readable: a wait ends also where another thread got it */
+static int64_t grace_until; /* ms; 0: no signal was seen yet */
 static _Atomic(quire_engine *) watched_engine;
 static _Atomic(quire_reader *) watched_reader;
 static _Atomic(quire_training *) watched_training;
@@ -25,24 +36,59 @@ static void cancel_watched(void)
 
 static void on_signal(int signal_number)
 {
+    const uint64_t one = 1;
+    int saved = errno;
     (void)signal_number;
     is_pending = 1;
     cancel_watched();
+    (void)!write(wake, &one, sizeof one);
+    errno = saved;
 }
 
 void interrupt_install(void)
 {
     /* No SA_RESTART: a blocking read has to return. SA_RESETHAND: the second signal does what it does everywhere. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupt_pending(void)
 {
     return is_pending != 0;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* What is left of the second. */
+static int grace_ms(void)
+{
+    int64_t now = now_ms();
+    if (grace_until == 0)
+        grace_until = now + GRACE_MS;
+    return grace_until > now ? (int)(grace_until - now) : 0;
+}
+
+bool interrupt_wait_writable(int fd)
+{
+    for (;;) {
+        bool is_last = interrupt_pending();
+        struct pollfd wait[] = {{.fd = fd, .events = POLLOUT}, {.fd = is_last ? -1 : wake, .events = POLLIN}};
+        int n = poll(wait, 2, is_last ? grace_ms() : -1);
+        if (wait[0].revents != 0 || (n < 0 && errno != EINTR))
+            return true;
+        if (is_last && n == 0)
+            return false;
+    }
 }
 
 void interrupt_watch_engine(quire_engine *engine)

@@ -9,11 +9,16 @@
 #include "quire/reader.h"
 #include "quire/train.h"
 
-/* Installs the handlers. SIGPIPE is ignored: a closed pipe is an error of write(2). */
+/* Installs the handlers. SIGPIPE and SIGXFSZ are ignored: a closed pipe and a file that reached its limit are errors of
+ * write(2). */
 void interrupt_install(void);
 
 /* Whether a signal has arrived. */
 bool interrupt_pending(void);
+
+/* Waits until a stream takes bytes, or says so itself that it does not. False: a signal has come, before or meanwhile,
+ * and nobody has read from the stream in the second that all waits together then have. */
+bool interrupt_wait_writable(int fd);
 
 /* What a signal cancels; NULL: nothing. To be called with NULL before the object is closed. A signal that came earlier
  * cancels at once. */

@@ -1,7 +1,6 @@
 #include "output.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "interrupt.h"
+#include "stream_write.h"
 
 enum { BUFFER_BYTES = 64 * 1024 };
 
@@ -30,51 +29,46 @@ void output_close(struct output *output)
     *output = (struct output){0};
 }
 
+/* Final: what could not be written is not tried again, and nothing is written behind the gap. */
 static quire_status write_failed(struct output *output, quire_error *err)
 {
+    output->is_failed = true;
     output->is_closed = errno == EPIPE;
+    if (errno == ECANCELED)
+        return quire_fail(err, QUIRE_ERR_CANCELLED,
+                          "interrupted while nobody read standard output: its end is missing");
     return quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
                       "cannot write to standard output: %s", strerror(errno));
 }
 
+static quire_status write_out(struct output *output, const char *bytes, size_t n, quire_error *err)
+{
+    if (output->is_failed)
+        return quire_fail(err, QUIRE_ERR_IO, "standard output had failed before");
+    return stream_write(STDOUT_FILENO, bytes, n) == n ? QUIRE_OK : write_failed(output, err);
+}
+
 quire_status output_flush(struct output *output, quire_error *err)
 {
-    const char *bytes = output->buffer;
-    size_t left = output->n_buffered;
-    output->n_buffered = 0; /* a failure is final: what could not be written is not tried again */
-    while (left > 0) {
-        ssize_t n = write(STDOUT_FILENO, bytes, left);
-        if (n >= 0) {
-            bytes += n;
-            left -= (size_t)n;
-        } else if (errno == EAGAIN) {
-            struct pollfd wait = {.fd = STDOUT_FILENO, .events = POLLOUT};
-            poll(&wait, 1, 1000);
-        } else if (errno != EINTR) {
-            return write_failed(output, err);
-        } else if (interrupt_pending()) {
-            return quire_fail(err, QUIRE_ERR_CANCELLED, "interrupted while writing to standard output");
-        }
-    }
-    return QUIRE_OK;
+    size_t n = output->n_buffered;
+    output->n_buffered = 0;
+    return write_out(output, output->buffer, n, err);
 }
 
 quire_status output_write(struct output *output, const char *bytes, size_t n, quire_error *err)
 {
-    while (n > 0) {
-        size_t room = BUFFER_BYTES - output->n_buffered;
-        size_t part = n < room ? n : room;
-        memcpy(output->buffer + output->n_buffered, bytes, part);
-        output->n_buffered += part;
-        output->last = bytes[part - 1];
-        bytes += part;
-        n -= part;
-        if (output->n_buffered == BUFFER_BYTES) {
-            quire_status status = output_flush(output, err);
-            if (status != QUIRE_OK)
-                return status;
-        }
+    if (n == 0)
+        return QUIRE_OK;
+    output->last = bytes[n - 1];
+    if (n > BUFFER_BYTES - output->n_buffered) {
+        quire_status status = output_flush(output, err);
+        if (status != QUIRE_OK)
+            return status;
     }
+    if (n > BUFFER_BYTES)
+        return write_out(output, bytes, n, err);
+    memcpy(output->buffer + output->n_buffered, bytes, n);
+    output->n_buffered += n;
     return QUIRE_OK;
 }
 

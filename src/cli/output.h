@@ -12,7 +12,8 @@ struct output {
     size_t n_buffered;
     bool is_terminal;
     bool is_file;   /* a regular file: nobody watches it grow */
-    bool is_closed; /* the reader of the pipe has gone; not worth a message */
+    bool is_failed; /* nothing more is written */
+    bool is_closed; /* it failed because the reader of the pipe has gone; not worth a message */
     char last;      /* the last byte written; 0 before the first */
 };
 
@@ -20,7 +21,9 @@ struct output {
 quire_status output_open(struct output *output, quire_error *err);
 void output_close(struct output *output); /* what is still buffered is dropped: flush first */
 
-/* Errors: IO or NO_SPACE (standard output cannot be written), CANCELLED (a signal came while it was blocked). */
+/* What one call is given goes into the buffer whole, so that whatever ends the run, output ends behind a whole line or
+ * character where bytes[0..n) do. Errors: IO or NO_SPACE (standard output cannot be written), CANCELLED (a signal came,
+ * and nobody reads). */
 quire_status output_write(struct output *output, const char *bytes, size_t n, quire_error *err);
 quire_status output_print(struct output *output, quire_error *err, const char *format, ...) QUIRE_PRINTF(3, 4);
 quire_status output_flush(struct output *output, quire_error *err);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stream_write.h"
 #include "text.h"
 
 enum { MOST_COLUMNS = 200, BAR_COLUMNS = 30 };
@@ -29,19 +30,26 @@ void progress_open(struct progress *progress, bool is_quiet, bool is_verbose)
     progress_begin(progress);
 }
 
+/* A standard error that takes nothing keeps nobody. */
+static void show(const char *text)
+{
+    (void)stream_write(STDERR_FILENO, text, strlen(text));
+}
+
 void progress_clear(struct progress *progress)
 {
     if (progress->is_drawn)
-        fputs("\r\033[K", stderr);
+        show("\r\033[K");
     progress->is_drawn = false;
 }
 
 static void QUIRE_PRINTF(2, 0) say(struct progress *progress, const char *format, va_list args)
 {
-    char message[2048];
+    char message[2048], line[sizeof message + 16];
     vsnprintf(message, sizeof message, format, args);
     progress_clear(progress);
-    fprintf(stderr, "quire: %s\n", message);
+    snprintf(line, sizeof line, "quire: %s\n", message);
+    show(line);
 }
 
 #define SAY(condition)                                                                                                 \
@@ -95,8 +103,10 @@ static size_t terminal_columns(void)
 /* A bar of `share` in front of the words where there is room for both; the words are cut at the terminal's edge. */
 static void draw(struct progress *progress, const char *label, double share, const char *words)
 {
+    char line[MOST_COLUMNS + BAR_COLUMNS + 300], shown[sizeof line + 16];
     if (!progress->is_terminal) {
-        fprintf(stderr, "quire: %s %s\n", label, words);
+        snprintf(line, sizeof line, "quire: %s %s\n", label, words);
+        show(line);
         return;
     }
     size_t columns = terminal_columns();
@@ -109,10 +119,10 @@ static void draw(struct progress *progress, const char *label, double share, con
         memset(to + n_full, '.', BAR_COLUMNS - n_full);
         memcpy(to + BAR_COLUMNS, "] ", 3);
     }
-    char line[MOST_COLUMNS + BAR_COLUMNS + 300];
     snprintf(line, sizeof line, "%s %s%s", label, bar, words);
     line[columns - 1] = '\0'; /* a full line would wrap */
-    fprintf(stderr, "\r%s\033[K", line);
+    snprintf(shown, sizeof shown, "\r%s\033[K", line);
+    show(shown);
     progress->is_drawn = true;
 }
 

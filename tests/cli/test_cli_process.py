@@ -8,6 +8,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import select
 import shutil
 import signal
@@ -58,6 +59,105 @@ class Streams(Case):
             fifo.write(STORY.encode())
         out, _ = process.communicate(timeout=60)
         self.assertEqual(out, self.run_quire("tokenize", "-q", self.story).raw)
+
+    def long_outputs(self):
+        """Commands that write more than a pipe holds, and what they write in full."""
+        text = self.write("long.txt", (STORY + "\u4e2d\u6587\U0001F600" * 30) * 600)
+        ids = self.run_quire("tokenize", "-q", text).raw
+        return [(["tokenize", "-q", text], ids),
+                (["detokenize", "-q", self.write("ids", ids)], pathlib.Path(text).read_bytes())]
+
+    def full_pipe(self, is_blocking):
+        """Gives the reading and the writing end of a pipe that is still empty."""
+        ours, theirs = os.pipe()
+        os.set_blocking(theirs, is_blocking)
+        return ours, theirs
+
+    def wait_until_full(self, pipe):
+        """No write goes through any more."""
+        n, before = -1, -2
+        while n != before or n == 0:
+            time.sleep(0.3)
+            n, before = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"    "))[0], n
+
+    def read_all(self, pipe):
+        with open(pipe, "rb") as file:
+            return file.read()
+
+    def test_a_full_pipe_keeps_no_run_and_cuts_nothing(self):
+        for arguments, whole in self.long_outputs():
+            for is_blocking, number in ((True, signal.SIGINT), (False, signal.SIGTERM)):
+                ours, theirs = self.full_pipe(is_blocking)
+                process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE)
+                os.close(theirs)
+                self.wait_until_full(ours)
+                process.send_signal(number)
+                _, err = process.communicate(timeout=30)
+                written = self.read_all(ours)
+                self.assertEqual(process.returncode, 130, arguments)
+                self.assertIn(b"nobody read standard output", err)
+                self.assertGreater(len(written), 4096)
+                self.assertTrue(whole.startswith(written))
+                written.decode()  # whole characters
+                if arguments[0] == "tokenize":
+                    self.assertEqual(written[-1:], b"\n")
+
+    def test_a_reader_that_is_late_gets_all(self):
+        for arguments, whole in self.long_outputs():
+            for is_blocking in (True, False):
+                ours, theirs = self.full_pipe(is_blocking)
+                process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs)
+                os.close(theirs)
+                self.wait_until_full(ours)
+                self.assertEqual(self.read_all(ours), whole)
+                self.assertEqual(process.wait(timeout=60), 0)
+
+    def test_a_late_reader_gets_what_a_signal_found_produced(self):
+        """It reads on within the second that is left."""
+        (arguments, whole), _ = self.long_outputs()
+        ours, theirs = self.full_pipe(True)
+        process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE)
+        os.close(theirs)
+        self.wait_until_full(ours)
+        process.send_signal(signal.SIGINT)
+        written = self.read_all(ours)
+        _, err = process.communicate(timeout=30)
+        self.assertNotIn(b"nobody", err)
+        self.assertTrue(whole.startswith(written))
+        self.assertEqual(written[-1:], b"\n")
+
+    def test_a_full_standard_error_keeps_no_run_and_loses_nothing(self):
+        for is_blocking, reads in ((True, True), (False, True), (False, False)):
+            ours, theirs = self.full_pipe(False)
+            n_before = os.write(theirs, bytes(1 << 20))
+            os.set_blocking(theirs, is_blocking)
+            with tempfile.TemporaryFile() as out:
+                process = self.start("tokenize", self.story, stdin=subprocess.DEVNULL, stdout=out, stderr=theirs)
+                os.close(theirs)
+                time.sleep(0.5)
+                if not reads:
+                    process.send_signal(signal.SIGTERM)
+                    process.wait(timeout=30)
+                said = self.read_all(ours)
+                process.wait(timeout=30)
+            self.assertEqual(said[n_before:].count(b"tokens"), 1 if reads else 0)
+
+    def test_a_file_that_may_not_grow_ends_with_a_whole_line(self):
+        for arguments, whole in self.long_outputs():
+            for limit in (10007, 100003, 100004):
+                with tempfile.TemporaryFile() as out:
+                    process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
+                                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+                    _, err = process.communicate(timeout=60)
+                    out.seek(0)
+                    written = out.read()
+                self.assertEqual(process.returncode, 1)
+                self.assertIn(b"cannot write to standard output: File too large", err)
+                self.assertLess(limit - len(written), 4096)
+                self.assertTrue(whole.startswith(written))
+                written.decode()
+                if arguments[0] == "tokenize":
+                    self.assertEqual(written[-1:], b"\n")
 
     def terminal(self, *arguments):
         """Runs on a terminal of 100 columns and gives all that it shows."""
