@@ -281,27 +281,13 @@ static enum exit_code run(struct bench *b)
     if (status == QUIRE_OK)
         status = prepare(b, path, &source, &s->error);
     if (status == QUIRE_OK)
-        status = measure(b, &n_ended, &s->error);
+        measure(b, &n_ended, &s->error);
     /* Whatever ended the run, what was measured before is worth something. */
     size_t n_rows = b->token_times ? take_medians(b, n_ended) : 0;
-    bool is_interrupted = status == QUIRE_ERR_CANCELLED;
-    if (status != QUIRE_OK && n_rows == 0)
-        return session_fail(s, source);
-    quire_error why = {0};
-    quire_status written = bench_write_rows(s, b->rows, n_rows, &b->peaks, &why);
-    if (written == QUIRE_OK)
-        written = output_flush(&s->output, &why);
-    if (status != QUIRE_OK && !is_interrupted)
-        return session_fail(s, source);
-    quire_error_clear(&s->error);
-    if (written != QUIRE_OK) {
-        s->error = why;
-        return session_fail(s, FROM_WORK);
-    }
-    if (!is_interrupted)
-        return EXIT_DONE;
-    progress_error(&s->progress, "interrupted: %zu of %zu context lengths were measured", n_rows, b->n_rows);
-    return EXIT_INTERRUPTED;
+    session_interrupted(s, "interrupted: %zu of %zu context lengths were measured", n_rows, b->n_rows);
+    if (n_rows > 0)
+        bench_write_rows(s, b->rows, n_rows, &b->peaks, &s->error);
+    return session_end(s, source);
 }
 
 /* The machine without a model. */
@@ -313,13 +299,13 @@ static enum exit_code run_peak(struct session *s)
     uint64_t n_bytes = o->memory_bytes > 0 && o->memory_bytes / 2 < 1 << 30 ? o->memory_bytes / 2 : 1 << 30;
     quire_status status = quire_peaks_measure_units(&peaks, o->isa, o->n_threads, err);
     if (status != QUIRE_OK)
-        return session_fail(s, FROM_OPTIONS);
+        return session_end(s, FROM_OPTIONS);
     status = quire_peaks_measure_memory(&peaks, o->n_threads, n_bytes, err);
     if (status == QUIRE_OK)
         status = quire_peaks_measure_disk(&peaks, NULL, err);
     if (status == QUIRE_OK)
-        status = bench_write_peaks(s, &peaks, err);
-    return status == QUIRE_OK ? EXIT_DONE : session_fail(s, FROM_WORK);
+        bench_write_peaks(s, &peaks, err);
+    return session_end(s, FROM_WORK);
 }
 
 enum exit_code cmd_bench(const struct options *o)
@@ -328,7 +314,7 @@ enum exit_code cmd_bench(const struct options *o)
     struct bench b = {.s = &s, .clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)};
     enum exit_code code;
     if (session_open(&s, o, NULL, o->peak ? NEED_OUTPUT : NEED_ENGINE, false) != QUIRE_OK)
-        code = session_fail(&s, s.source);
+        code = session_end(&s, s.source);
     else
         code = o->peak ? run_peak(&s) : run(&b);
     document_release(&b.document);

@@ -35,11 +35,7 @@ static quire_status write_id(struct scanner *scan, quire_error *err)
     quire_status status = quire_decoder_feed(scan->decoder, (int32_t)id, &bytes, &n, err);
     scan->n_word = 0;
     scan->n_ids++;
-    if (status == QUIRE_OK) {
-        status = output_write(&scan->s->output, bytes, n, err);
-        scan->s->is_stopped = status != QUIRE_OK;
-    }
-    return status;
+    return status == QUIRE_OK ? output_write(&scan->s->output, bytes, n, err) : status;
 }
 
 static quire_status scan_bytes(struct scanner *scan, const char *bytes, size_t n, quire_error *err)
@@ -93,12 +89,10 @@ static quire_status scan_document(struct scanner *scan, const struct document *d
     }
     if (status == QUIRE_OK)
         status = quire_decoder_finish(scan->decoder, &bytes, &n, err);
-    if (status == QUIRE_OK) {
+    if (status == QUIRE_OK)
         status = output_write(&scan->s->output, bytes, n, err);
-        if (status == QUIRE_OK)
-            status = output_flush(&scan->s->output, err);
-        scan->s->is_stopped = status != QUIRE_OK;
-    }
+    if (status == QUIRE_OK)
+        status = output_flush(&scan->s->output, err);
     quire_reader_close(reader);
     quire_decoder_close(scan->decoder);
     return status;
@@ -109,10 +103,12 @@ static enum exit_code detokenize_document(struct session *s, struct document *d,
     (void)user;
     char tokens[TEXT_SIZE];
     struct scanner scan = {.s = s, .line = 1, .name = document_path_name(d->paths[0])};
-    if (scan_document(&scan, d, &s->error) != QUIRE_OK)
-        return session_fail(s, s->is_stopped ? FROM_WORK : FROM_INPUT);
-    progress_note(&s->progress, "%s: %s tokens", scan.name, text_count(tokens, scan.n_ids));
-    return EXIT_DONE;
+    quire_status status = scan_document(&scan, d, &s->error);
+    text_count(tokens, scan.n_ids);
+    if (status == QUIRE_OK)
+        progress_note(&s->progress, "%s: %s tokens", scan.name, tokens);
+    session_interrupted(s, "interrupted after %s tokens of %s", tokens, scan.name);
+    return session_end(s, FROM_INPUT);
 }
 
 enum exit_code cmd_detokenize(const struct options *o)
@@ -120,6 +116,6 @@ enum exit_code cmd_detokenize(const struct options *o)
     struct session s = {0};
     quire_status status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
     enum exit_code code =
-        status == QUIRE_OK ? session_each(&s, o->n_arguments, detokenize_document, NULL) : session_fail(&s, s.source);
+        status == QUIRE_OK ? session_each(&s, o->n_arguments, detokenize_document, NULL) : session_end(&s, s.source);
     return session_close(&s, code);
 }

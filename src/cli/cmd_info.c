@@ -189,7 +189,7 @@ enum exit_code cmd_info(const struct options *o)
     if (o->verify)
         return info_verify(o, path ? path : o->model);
     if (session_open(&s, o, path, NEED_ENGINE, false) != QUIRE_OK)
-        return session_close(&s, session_fail(&s, s.source));
+        return session_close(&s, session_end(&s, s.source));
 
     json_t *report = json_object(), *configuration = json_object();
     add_config(configuration, quire_model_config(s.model));
@@ -199,12 +199,10 @@ enum exit_code cmd_info(const struct options *o)
     json_object_set_new(report, "tokenizer", tokenizer_json(s.tokenizer));
     json_object_set_new(report, "needs", needs_json(&s));
 
-    quire_status status;
-    if (o->json) {
-        status = json_write(json_incref(report), &s.output, &s.error);
-    } else {
-        status = write_info(&s, report, &s.error);
-    }
+    if (o->json)
+        json_write(json_incref(report), &s.output, &s.error);
+    else
+        write_info(&s, report, &s.error);
     json_decref(report);
-    return session_close(&s, status == QUIRE_OK ? EXIT_DONE : session_fail(&s, FROM_WORK));
+    return session_close(&s, session_end(&s, FROM_WORK));
 }

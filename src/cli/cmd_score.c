@@ -21,7 +21,6 @@ struct score {
     struct bucket all;
     struct bucket buckets[N_BUCKETS];
     json_t *tokens; /* [position, id, log-probability] each, with --json --per-token */
-    quire_status status;
 };
 
 static size_t bucket_of(uint64_t position)
@@ -52,7 +51,7 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
 {
     struct score *score = user;
     struct session *s = score->s;
-    for (size_t i = 0; i < n && score->status == QUIRE_OK; i++) {
+    for (size_t i = 0; i < n && !s->is_stopped; i++) {
         uint64_t position = first + i;
         add(&score->all, logprobs[i]);
         add(&score->buckets[bucket_of(position)], logprobs[i]);
@@ -60,10 +59,8 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
             json_array_append_new(score->tokens,
                                   json_pack("[I,i,f]", (json_int_t)position, (int)ids[i], (double)logprobs[i]));
         else if (s->o->per_token)
-            score->status = output_print(&s->output, &s->error, "%" PRIu64 "\t%" PRId32 "\t%.8f\n", position, ids[i],
-                                         (double)logprobs[i]);
+            session_print(s, "%" PRIu64 "\t%" PRId32 "\t%.8f\n", position, ids[i], (double)logprobs[i]);
     }
-    s->is_stopped = score->status != QUIRE_OK;
 }
 
 static json_t *bucket_json(const struct bucket *bucket, uint64_t first, uint64_t last)
@@ -154,7 +151,7 @@ static quire_status read_book(struct score *score, struct document *d, struct re
     receipt->n_blocks_skipped = quire_book_n_blocks_skipped(book);
     receipt->disk_bytes = quire_book_disk_bytes(book);
     quire_book_close(book);
-    return score->status == QUIRE_OK ? status : score->status;
+    return status;
 }
 
 static enum exit_code score_document(struct session *s, struct document *d, void *user)
@@ -176,20 +173,13 @@ static enum exit_code score_document(struct session *s, struct document *d, void
         source = FROM_WORK;
         status = read_book(score, d, &receipt, name, &s->error);
     }
-    if (status == QUIRE_OK) {
+    if (status == QUIRE_OK)
         status = write_result(score, &receipt, name, &s->error);
-        s->is_stopped = status != QUIRE_OK;
-    }
-    json_decref(score->tokens);
-    if (status == QUIRE_OK) {
+    if (status == QUIRE_OK)
         receipt_print(s, &receipt);
-        return EXIT_DONE;
-    }
-    if (status != QUIRE_ERR_CANCELLED)
-        return session_fail(s, source);
-    quire_error_clear(&s->error);
-    progress_error(&s->progress, "interrupted after %.0f %% of %s", 100 * s->state.work_done, name);
-    return EXIT_INTERRUPTED;
+    json_decref(score->tokens);
+    session_interrupted(s, "interrupted after %.0f %% of %s", 100 * s->state.work_done, name);
+    return session_end(s, source);
 }
 
 enum exit_code cmd_score(const struct options *o)
@@ -198,6 +188,6 @@ enum exit_code cmd_score(const struct options *o)
     struct session s = {.on_logprobs = on_logprobs, .logprobs_user = &score};
     quire_status status = session_open(&s, o, NULL, NEED_ENGINE, false);
     enum exit_code code =
-        status == QUIRE_OK ? session_each(&s, o->n_arguments, score_document, &score) : session_fail(&s, s.source);
+        status == QUIRE_OK ? session_each(&s, o->n_arguments, score_document, &score) : session_end(&s, s.source);
     return session_close(&s, code);
 }

@@ -42,8 +42,7 @@ static quire_status write_ids(void *user, const int32_t *ids, size_t n, bool *is
         int length = snprintf(line, sizeof line, "%" PRId32 "\n", ids[i]);
         status = output_write(&s->output, line, (size_t)length, err);
     }
-    s->is_stopped = status != QUIRE_OK;
-    *is_enough = s->is_stopped;
+    (void)is_enough;
     return status;
 }
 
@@ -55,18 +54,19 @@ static enum exit_code tokenize_document(struct session *s, struct document *d, v
     t->n = 0;
     quire_status status = t->shards ? document_stream(d, s->o, s->tokenizer, &s->progress, keep_ids, t, &s->error)
                                     : document_stream(d, s->o, s->tokenizer, &s->progress, write_ids, s, &s->error);
-    enum error_source source = s->is_stopped ? FROM_WORK : FROM_INPUT;
+    enum error_source source = FROM_INPUT;
     if (status == QUIRE_OK) {
         source = FROM_WORK;
         status = t->shards ? quire_shards_add(t->shards, t->ids, t->n, &s->error) : output_flush(&s->output, &s->error);
-        s->is_stopped = status != QUIRE_OK;
     }
-    if (status != QUIRE_OK)
-        return session_fail(s, source);
-    receipt_print_changes(s, d);
-    progress_note(&s->progress, "%s: %s bytes, %s tokens", name, text_count(bytes, d->n_bytes),
-                  text_count(tokens, d->n_tokens));
-    return EXIT_DONE;
+    text_count(bytes, d->n_bytes);
+    text_count(tokens, d->n_tokens);
+    if (status == QUIRE_OK) {
+        receipt_print_changes(s, d);
+        progress_note(&s->progress, "%s: %s bytes, %s tokens", name, bytes, tokens);
+    }
+    session_interrupted(s, "interrupted after %s bytes, %s tokens of %s", bytes, tokens, name);
+    return session_end(s, source);
 }
 
 /* The shards are complete when every document is in them; a folder without an index is none. */
@@ -74,7 +74,7 @@ static enum exit_code tokenize_all(struct session *s, struct tokenizing *t)
 {
     enum exit_code code = session_each(s, s->o->n_arguments, tokenize_document, t);
     if (code == EXIT_DONE && t->shards && quire_shards_finish(t->shards, &s->error) != QUIRE_OK)
-        code = session_fail(s, FROM_WORK);
+        code = session_end(s, FROM_WORK);
     return code;
 }
 
@@ -86,7 +86,7 @@ enum exit_code cmd_tokenize(const struct options *o)
     quire_status status = o->mds ? quire_shards_open(&tokenizing.shards, o->mds, false, &s.error) : QUIRE_OK;
     if (status == QUIRE_OK)
         status = session_open(&s, o, NULL, NEED_TOKENIZER, false);
-    enum exit_code code = status == QUIRE_OK ? tokenize_all(&s, &tokenizing) : session_fail(&s, s.source);
+    enum exit_code code = status == QUIRE_OK ? tokenize_all(&s, &tokenizing) : session_end(&s, s.source);
     quire_shards_close(tokenizing.shards);
     free(tokenizing.ids);
     return session_close(&s, code);

@@ -4,31 +4,21 @@
 
 #include "command.h"
 #include "interrupt.h"
-#include "output.h"
-#include "progress.h"
-#include "sandbox.h"
+#include "session.h"
 #include "text.h"
 #include "train_plot.h"
 
 struct train_run {
-    const struct options *o;
-    struct progress progress;
+    struct session s;
     double peak_flops; /* 0: not measured */
-    quire_error error;
 };
-
-static enum exit_code fail(struct train_run *run, quire_status status, enum error_source source)
-{
-    progress_error(&run->progress, "%s", run->error.message);
-    return exit_for(status, source);
-}
 
 /* --- what is told ------------------------------------------------------------------------------------------------- */
 
 static int on_event(void *user, const quire_training_event *event)
 {
     struct train_run *run = user;
-    struct progress *progress = &run->progress;
+    struct progress *progress = &run->s.progress;
     char tokens[TEXT_SIZE];
     switch (event->kind) {
     case QUIRE_TRAINING_VALUE: progress_note(progress, "  %s: %s", event->name, event->text); break;
@@ -53,12 +43,13 @@ static int on_event(void *user, const quire_training_event *event)
 static void measure_peak(struct train_run *run)
 {
     quire_peaks peaks = {0};
-    if (run->o->quiet || quire_peaks_measure_units(&peaks, run->o->isa, run->o->n_threads, NULL) != QUIRE_OK)
+    const struct options *o = run->s.o;
+    if (o->quiet || quire_peaks_measure_units(&peaks, o->isa, o->n_threads, NULL) != QUIRE_OK)
         return;
     for (size_t i = 0; i < peaks.n_units; i++)
         if (peaks.units[i].flops > run->peak_flops)
             run->peak_flops = peaks.units[i].flops;
-    progress_note(&run->progress, "the machine multiplies matrices at most at %.1f GFLOP/s", run->peak_flops * 1e-9);
+    progress_note(&run->s.progress, "the machine multiplies matrices at most at %.1f GFLOP/s", run->peak_flops * 1e-9);
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------ */
@@ -69,45 +60,42 @@ static void confine(void *user, const quire_training_paths *paths)
 {
     struct train_run *run = user;
     struct sandbox sandbox;
-    char report[SANDBOX_REPORT_SIZE];
-    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->o->no_sandbox);
+    sandbox_begin(&sandbox, SANDBOX_IS_USED && !run->s.o->no_sandbox);
     for (size_t i = 0; i < paths->n_read; i++)
         sandbox_allow_linked(&sandbox, paths->read[i]);
     for (size_t i = 0; i < paths->n_written; i++)
         sandbox_allow(&sandbox, paths->written[i], SANDBOX_WRITE);
     sandbox_allow_temporary(&sandbox);
-    sandbox_enter(&sandbox, report);
-    progress_detail(&run->progress, "%s", report);
+    session_confine(&run->s, &sandbox);
 }
 
 /* A signal stops the run between two micro-batches: what is done is saved, and it is said how to go on. */
-static enum exit_code interrupted(struct train_run *run, quire_training *training)
+static void save_interrupted(struct session *s, quire_training *training)
 {
-    quire_error_clear(&run->error);
-    quire_status status = quire_training_save(training, &run->error);
-    if (status != QUIRE_OK)
-        return fail(run, status, FROM_WORK);
-    progress_error(&run->progress, "interrupted; the run is saved, and the same command goes on with it");
-    return EXIT_INTERRUPTED;
+    quire_error_clear(&s->error);
+    if (quire_training_save(training, &s->error) == QUIRE_OK)
+        quire_fail(&s->error, QUIRE_ERR_CANCELLED,
+                   "interrupted; the run is saved, and the same command goes on with it");
 }
 
-static enum exit_code train(struct train_run *run, quire_training *training)
+static enum exit_code train(struct session *s, quire_training *training)
 {
     quire_status status = QUIRE_OK;
-    progress_begin(&run->progress);
+    progress_begin(&s->progress);
     for (bool is_done = false; !is_done && status == QUIRE_OK;)
-        status = quire_training_step(training, &is_done, &run->error);
-    progress_clear(&run->progress);
+        status = quire_training_step(training, &is_done, &s->error);
+    progress_clear(&s->progress);
     if (status == QUIRE_OK)
-        status = quire_training_finish(training, &run->error);
+        status = quire_training_finish(training, &s->error);
     if (status == QUIRE_ERR_CANCELLED)
-        return interrupted(run, training);
-    return status == QUIRE_OK ? EXIT_DONE : fail(run, status, FROM_WORK);
+        save_interrupted(s, training);
+    return session_end(s, FROM_WORK);
 }
 
 static enum exit_code run_training(struct train_run *run)
 {
-    const struct options *o = run->o;
+    struct session *s = &run->s;
+    const struct options *o = s->o;
     quire_training *training = NULL;
     measure_peak(run);
     const quire_training_options options = {.config_path = o->arguments[0],
@@ -118,15 +106,12 @@ static enum exit_code run_training(struct train_run *run)
                                             .on_event = on_event,
                                             .on_paths = confine,
                                             .user = run};
-    quire_status status = quire_training_open(&training, &options, &run->error);
-    if (status == QUIRE_ERR_CANCELLED) {
-        progress_error(&run->progress, "interrupted before the first step");
-        return EXIT_INTERRUPTED;
+    if (quire_training_open(&training, &options, &s->error) != QUIRE_OK) {
+        session_interrupted(s, "interrupted before the first step");
+        return session_end(s, FROM_INPUT);
     }
-    if (status != QUIRE_OK)
-        return fail(run, status, FROM_INPUT);
     interrupt_watch_training(training);
-    enum exit_code code = train(run, training);
+    enum exit_code code = train(s, training);
     interrupt_watch_training(NULL);
     quire_training_close(training);
     return code;
@@ -134,42 +119,32 @@ static enum exit_code run_training(struct train_run *run)
 
 /* --- the rest ----------------------------------------------------------------------------------------------------- */
 
-static enum exit_code print_keys(struct train_run *run)
+static enum exit_code print_keys(struct session *s)
 {
-    struct output output;
     quire_training_key key;
-    quire_status status = output_open(&output, &run->error);
-    if (status != QUIRE_OK)
-        return fail(run, status, FROM_WORK);
-    for (size_t i = 0; status == QUIRE_OK && quire_training_key_at(i, &key); i++) {
-        status = output_print(&output, &run->error, "%-50s %-24s %s", key.name,
-                              key.standard ? key.standard : "(required)", key.range);
-        if (status == QUIRE_OK && key.null_is)
-            status = output_print(&output, &run->error, "; null: %s", key.null_is);
-        if (status == QUIRE_OK)
-            status = output_print(&output, &run->error, "\n");
-    }
-    if (status == QUIRE_OK)
-        status = output_flush(&output, &run->error);
-    bool is_closed = output.is_closed;
-    output_close(&output);
-    return status == QUIRE_OK ? EXIT_DONE : is_closed ? EXIT_FAILED : fail(run, status, FROM_WORK);
+    for (size_t i = 0; !s->is_stopped && quire_training_key_at(i, &key); i++)
+        session_print(s, "%-50s %-24s %s%s%s\n", key.name, key.standard ? key.standard : "(required)", key.range,
+                      key.null_is ? "; null: " : "", key.null_is ? key.null_is : "");
+    return session_end(s, FROM_WORK);
 }
 
 /* Starts a program, so that it stays out of the sandbox; it reads a log of Quire's own. */
-static enum exit_code plot(struct train_run *run)
+static enum exit_code plot(struct session *s)
 {
-    const char *to = run->o->out ? run->o->out : "loss.svg";
-    quire_status status = train_plot(run->o->plot, to, &run->error);
-    if (status != QUIRE_OK)
-        return fail(run, status, FROM_INPUT);
-    progress_note(&run->progress, "the picture is in '%s'", to);
-    return EXIT_DONE;
+    const char *to = s->o->out ? s->o->out : "loss.svg";
+    if (train_plot(s->o->plot, to, &s->error) == QUIRE_OK)
+        progress_note(&s->progress, "the picture is in '%s'", to);
+    return session_end(s, FROM_INPUT);
 }
 
 enum exit_code cmd_train(const struct options *o)
 {
-    struct train_run run = {.o = o};
-    progress_open(&run.progress, o->quiet, o->verbose);
-    return o->keys ? print_keys(&run) : o->plot ? plot(&run) : run_training(&run);
+    struct train_run run = {0};
+    struct session *s = &run.s;
+    enum exit_code code;
+    if (session_begin(s, o) != QUIRE_OK)
+        code = session_end(s, FROM_WORK);
+    else
+        code = o->keys ? print_keys(s) : o->plot ? plot(s) : run_training(&run);
+    return session_close(s, code);
 }

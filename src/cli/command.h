@@ -20,4 +20,10 @@ enum exit_code cmd_kv(const struct options *o);
 /* Runs the command that the options name. */
 enum exit_code command_run(const struct options *o);
 
+/* Writes a text to standard output and frees it; NULL: there was no memory for one. */
+enum exit_code command_show(const struct options *o, char *text);
+
+/* Reports a mistake in the command line and whose help would do (N_COMMANDS: the program's). */
+enum exit_code command_refuse(enum command_id command, const quire_error *err);
+
 #endif

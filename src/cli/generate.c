@@ -90,24 +90,22 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     return status;
 }
 
-static quire_status write_json(struct job *job, quire_error *err)
+static void write_json(struct job *job, quire_error *err)
 {
     struct session *s = job->s;
     json_t *object = json_object();
     receipt_add_json(object, s, &job->receipt);
     json_object_set_new(object, "seed", json_integer((json_int_t)s->o->sampler.seed));
     json_object_set_new(object, "text", json_text(job->writer.text ? job->writer.text : "", job->writer.n_text));
-    quire_status status = json_write(object, &s->output, err);
-    s->is_stopped = status != QUIRE_OK;
-    return status;
+    (void)json_write(object, &s->output, err);
 }
 
-/* Text that an interruption left unfinished is still given out: it was paid for. */
-static quire_status write_text(struct job *job, quire_error *err)
+/* Text that an interruption or an error left unfinished is still given out: it was paid for. */
+static void write_text(struct job *job, quire_error *err)
 {
     double start = progress_now();
     progress_begin(&job->s->progress);
-    quire_status status = writer_run(&job->writer, job->book, err);
+    (void)writer_run(&job->writer, job->book, err); /* what ends the text is no reason to keep it back */
     say_notices(job);
     job->receipt.write_seconds = progress_now() - start;
     if (quire_book_n_reused(job->book) <
@@ -121,33 +119,25 @@ static quire_status write_text(struct job *job, quire_error *err)
     job->receipt.n_drafted = quire_book_n_drafted(job->book);
     job->receipt.n_accepted = quire_book_n_accepted(job->book);
     job->receipt.ending = job->writer.ending;
-    if (job->s->o->json && (status == QUIRE_OK || status == QUIRE_ERR_CANCELLED)) {
-        quire_status written = write_json(job, err);
-        status = status == QUIRE_OK ? written : status;
-    }
-    return status;
+    if (job->s->o->json)
+        write_json(job, err);
 }
 
-static enum exit_code say_interrupted(const struct job *job)
+static void say_interrupted(const struct job *job)
 {
     struct session *s = job->s;
-    double percent = 100 * s->state.work_done;
-    quire_error_clear(&s->error);
     if (!job->book)
-        progress_error(&s->progress, "interrupted before the reading of %s began", job->name);
+        session_interrupted(s, "interrupted before the reading of %s began", job->name);
     else if (!s->store)
-        progress_error(&s->progress, "interrupted; nothing of the reading of %s is kept, since there is no store",
-                       job->name);
+        session_interrupted(s, "interrupted; nothing of the reading of %s is kept, since there is no store", job->name);
     else if (job->receipt.ending != NOTHING_WRITTEN)
-        progress_error(&s->progress,
-                       "interrupted while writing; the reading is kept in %s, and the same command writes at once",
-                       s->store);
+        session_interrupted(
+            s, "interrupted while writing; the reading is kept in %s, and the same command writes at once", s->store);
     else
-        progress_error(&s->progress,
-                       "interrupted after %.0f %% of the reading of %s; it is kept in %s, and the same command goes on "
-                       "from there",
-                       percent, job->name, s->store);
-    return EXIT_INTERRUPTED;
+        session_interrupted(s,
+                            "interrupted after %.0f %% of the reading of %s; it is kept in %s, and the same command "
+                            "goes on from there",
+                            100 * s->state.work_done, job->name, s->store);
 }
 
 static enum exit_code generate_document(struct session *s, struct document *d, void *user)
@@ -173,18 +163,14 @@ static enum exit_code generate_document(struct session *s, struct document *d, v
     if (status == QUIRE_OK)
         status = read_book(&job, n, &s->error);
     if (status == QUIRE_OK)
-        status = write_text(&job, &s->error);
+        write_text(&job, &s->error);
     quire_book_close(job.book);
 
-    enum exit_code code = EXIT_DONE;
     if (job.receipt.ending != NOTHING_WRITTEN)
         receipt_print(s, &job.receipt);
-    if (status == QUIRE_ERR_CANCELLED)
-        code = say_interrupted(&job);
-    else if (status != QUIRE_OK)
-        code = session_fail(s, source);
+    say_interrupted(&job);
     writer_close(&job.writer);
-    return code;
+    return session_end(s, source);
 }
 
 enum exit_code generate(const struct options *o, quire_task task, const char *text, size_t n_documents)
@@ -205,7 +191,7 @@ enum exit_code generate(const struct options *o, quire_task task, const char *te
         progress_detail(&s.progress, "prompt format: %s", quire_prompt_format_name(format));
         code = session_each(&s, n_documents, generate_document, &request);
     } else {
-        code = session_fail(&s, s.source);
+        code = session_end(&s, s.source);
     }
     quire_prompt_release(&request.prompt);
     return session_close(&s, code);

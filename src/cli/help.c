@@ -1,16 +1,32 @@
 #include "help.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COLUMNS = 80, HELP_COLUMN = 31, VERB_COLUMN = 20 };
 
-static enum exit_code finish(FILE *to)
+/* A text that grows in memory. */
+struct page {
+    FILE *to;
+    char *text;
+    size_t n;
+};
+
+static bool begin(struct page *page)
 {
-    if (fflush(to) == 0 && !ferror(to))
-        return EXIT_DONE;
-    perror("quire: cannot write to standard output");
-    return EXIT_FAILED;
+    page->to = open_memstream(&page->text, &page->n);
+    return page->to != NULL;
+}
+
+static char *end(struct page *page)
+{
+    bool is_whole = fflush(page->to) == 0 && !ferror(page->to);
+    if (fclose(page->to) == 0 && is_whole)
+        return page->text;
+    free(page->text);
+    return NULL;
 }
 
 /* Writes text from column `at` on, breaking lines between words and starting each at column `indent`. */
@@ -93,8 +109,12 @@ static void print_option(FILE *to, const struct option_row *row, const struct op
     wrap(to, help, HELP_COLUMN, HELP_COLUMN);
 }
 
-enum exit_code help_print_command(FILE *to, enum command_id command)
+char *help_command(enum command_id command)
 {
+    struct page page;
+    if (!begin(&page))
+        return NULL;
+    FILE *to = page.to;
     const struct command_row *row = &command_rows[command];
     struct options defaults = options_defaults(command);
     fprintf(to, "usage: quire %s [OPTION...] %s\n\n", row->name, row->arguments);
@@ -122,11 +142,15 @@ enum exit_code help_print_command(FILE *to, enum command_id command)
         fprintf(to, "See also: man quire\n");
     else
         fprintf(to, "Defaults are in brackets. See also: man quire-%s\n", row->name);
-    return finish(to);
+    return end(&page);
 }
 
-enum exit_code help_print_program(FILE *to)
+char *help_program(void)
 {
+    struct page page;
+    if (!begin(&page))
+        return NULL;
+    FILE *to = page.to;
     fprintf(to, "usage: quire COMMAND [OPTION...] [ARGUMENT...]\n\n");
     wrap(to,
          "Quire reads book-length text into an MPT language model and writes what comes next, a summary, or an answer. "
@@ -140,17 +164,25 @@ enum exit_code help_print_program(FILE *to)
         if (command_rows[id].example)
             fprintf(to, "  %s\n", command_rows[id].example);
     fprintf(to, "\nThe options of a command: quire COMMAND --help. The manual: man quire\n");
-    return finish(to);
+    return end(&page);
 }
 
-enum exit_code help_print_version(FILE *to)
+char *help_version(void)
 {
+    struct page page;
+    if (!begin(&page))
+        return NULL;
+    FILE *to = page.to;
     fprintf(to, "quire %s\n", quire_version());
-    return finish(to);
+    return end(&page);
 }
 
-enum exit_code help_print_list(FILE *to)
+char *help_list(void)
 {
+    struct page page;
+    if (!begin(&page))
+        return NULL;
+    FILE *to = page.to;
     for (int id = 0; id < N_COMMANDS; id++)
         for (size_t i = 0; i < n_option_rows; i++) {
             const struct option_row *row = &option_rows[i];
@@ -158,5 +190,5 @@ enum exit_code help_print_list(FILE *to)
                 fprintf(to, "%s\t--%s\t%c\t%s\n", command_rows[id].name, row->name, row->letter ? row->letter : '-',
                         row->argument ? row->argument : "-");
         }
-    return finish(to);
+    return end(&page);
 }

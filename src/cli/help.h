@@ -2,18 +2,15 @@
 #ifndef QUIRE_CLI_HELP_H
 #define QUIRE_CLI_HELP_H
 
-#include <stdio.h>
-
-#include "exit.h"
 #include "options.h"
 
-/* Each gives EXIT_FAILED where the file cannot be written. */
-enum exit_code help_print_program(FILE *to);
-enum exit_code help_print_command(FILE *to, enum command_id command);
-enum exit_code help_print_version(FILE *to);
+/* Texts, malloc'ed; NULL: no memory. */
+char *help_program(void);
+char *help_command(enum command_id command);
+char *help_version(void);
 
 /* One line per command and option, for the check of the man pages: command, --name, letter or -, argument or -,
  * separated by tabs. */
-enum exit_code help_print_list(FILE *to);
+char *help_list(void);
 
 #endif

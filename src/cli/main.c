@@ -1,6 +1,5 @@
 /* quire: the program. */
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,15 +16,6 @@ static void hold_standard_streams(void)
             _exit(EXIT_FAILED);
 }
 
-static enum exit_code fail_usage(enum command_id command, const quire_error *err)
-{
-    if (command == N_COMMANDS)
-        fprintf(stderr, "quire: %s\ntry 'quire --help'\n", err->message);
-    else
-        fprintf(stderr, "quire: %s\ntry 'quire %s --help'\n", err->message, command_rows[command].name);
-    return EXIT_USAGE;
-}
-
 int main(int argc, char **argv)
 {
     struct options options;
@@ -33,9 +23,11 @@ int main(int argc, char **argv)
     quire_error err = {0};
     hold_standard_streams();
     interrupt_install();
-    if (argc == 2 && strcmp(argv[1], "--list-options") == 0)
-        return help_print_list(stdout);
+    if (argc == 2 && strcmp(argv[1], "--list-options") == 0) {
+        options = options_defaults(COMMAND_HELP);
+        return command_show(&options, help_list());
+    }
     if (options_parse(&options, argc, argv, &command, &err) != QUIRE_OK)
-        return fail_usage(command, &err);
+        return command_refuse(command, &err);
     return command_run(&options);
 }

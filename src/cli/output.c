@@ -29,23 +29,23 @@ void output_close(struct output *output)
     *output = (struct output){0};
 }
 
-/* Final: what could not be written is not tried again, and nothing is written behind the gap. */
-static quire_status write_failed(struct output *output, quire_error *err)
+static void take_failure(struct output *output)
 {
-    output->is_failed = true;
     output->is_closed = errno == EPIPE;
     if (errno == ECANCELED)
-        return quire_fail(err, QUIRE_ERR_CANCELLED,
-                          "interrupted while nobody read standard output: its end is missing");
-    return quire_fail(err, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
-                      "cannot write to standard output: %s", strerror(errno));
+        quire_fail(&output->failure, QUIRE_ERR_CANCELLED,
+                   "interrupted while nobody read standard output: its end is missing");
+    else
+        quire_fail(&output->failure, errno == ENOSPC || errno == EDQUOT ? QUIRE_ERR_NO_SPACE : QUIRE_ERR_IO,
+                   "cannot write to standard output: %s", strerror(errno));
 }
 
 static quire_status write_out(struct output *output, const char *bytes, size_t n, quire_error *err)
 {
-    if (output->is_failed)
-        return quire_fail(err, QUIRE_ERR_IO, "standard output had failed before");
-    return stream_write(STDOUT_FILENO, bytes, n) == n ? QUIRE_OK : write_failed(output, err);
+    const quire_error *failure = &output->failure;
+    if (failure->status == QUIRE_OK && stream_write(STDOUT_FILENO, bytes, n) < n)
+        take_failure(output);
+    return failure->status == QUIRE_OK ? QUIRE_OK : quire_fail(err, failure->status, "%s", failure->message);
 }
 
 quire_status output_flush(struct output *output, quire_error *err)
@@ -72,15 +72,24 @@ quire_status output_write(struct output *output, const char *bytes, size_t n, qu
     return QUIRE_OK;
 }
 
+quire_status output_vprint(struct output *output, quire_error *err, const char *format, va_list args)
+{
+    char *text;
+    int n = vasprintf(&text, format, args);
+    if (n < 0)
+        return quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for a line of output");
+    quire_status status = output_write(output, text, (size_t)n, err);
+    free(text);
+    return status;
+}
+
 quire_status output_print(struct output *output, quire_error *err, const char *format, ...)
 {
-    char line[2048];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(line, sizeof line, format, args);
+    quire_status status = output_vprint(output, err, format, args);
     va_end(args);
-    size_t n_bytes = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-    return output_write(output, line, n_bytes, err);
+    return status;
 }
 
 quire_status output_end_line(struct output *output, quire_error *err)

@@ -2,6 +2,7 @@
 #ifndef QUIRE_CLI_OUTPUT_H
 #define QUIRE_CLI_OUTPUT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -11,10 +12,10 @@ struct output {
     char *buffer;
     size_t n_buffered;
     bool is_terminal;
-    bool is_file;   /* a regular file: nobody watches it grow */
-    bool is_failed; /* nothing more is written */
-    bool is_closed; /* it failed because the reader of the pipe has gone; not worth a message */
-    char last;      /* the last byte written; 0 before the first */
+    bool is_file;        /* a regular file: nobody watches it grow */
+    bool is_closed;      /* the reader of the pipe has gone; not worth a message */
+    char last;           /* the last byte written; 0 before the first */
+    quire_error failure; /* of the first write that failed: nothing is written behind the gap */
 };
 
 /* Errors: NO_MEMORY. */
@@ -26,6 +27,8 @@ void output_close(struct output *output); /* what is still buffered is dropped: 
  * and nobody reads). */
 quire_status output_write(struct output *output, const char *bytes, size_t n, quire_error *err);
 quire_status output_print(struct output *output, quire_error *err, const char *format, ...) QUIRE_PRINTF(3, 4);
+quire_status output_vprint(struct output *output, quire_error *err, const char *format, va_list args)
+    QUIRE_PRINTF(3, 0);
 quire_status output_flush(struct output *output, quire_error *err);
 
 /* Ends the line that text left unfinished, where it did, and flushes. */

@@ -20,6 +20,7 @@ static const struct {
     [ENDED_BY_STOP] = {"a stop string", "stop"},
     [ENDED_BY_INTERRUPT] = {"a signal", "interrupt"},
     [ENDED_BY_OUTPUT] = {"the reader of the output, who closed it", "output_closed"},
+    [ENDED_BY_ERROR] = {"an error", "error"},
 };
 
 uint64_t receipt_peak_bytes(void)

@@ -14,7 +14,8 @@ enum ending {
     ENDED_BY_MODEL,     /* its token for the end of a text or a turn */
     ENDED_BY_STOP,      /* a stop string */
     ENDED_BY_INTERRUPT, /* a signal */
-    ENDED_BY_OUTPUT     /* nobody reads it any more */
+    ENDED_BY_OUTPUT,    /* nobody reads it any more */
+    ENDED_BY_ERROR
 };
 
 struct receipt {

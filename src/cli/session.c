@@ -1,12 +1,12 @@
 #include "session.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "interrupt.h"
 #include "model_path.h"
-#include "sandbox.h"
 #include "store_path.h"
 
 static quire_status find_store(struct session *s)
@@ -91,7 +91,6 @@ static void confine(struct session *s, enum session_need need)
 {
     const struct options *o = s->o;
     struct sandbox sandbox;
-    char report[SANDBOX_REPORT_SIZE];
     sandbox_begin(&sandbox, SANDBOX_IS_USED && !o->no_sandbox);
     if (s->model_path)
         sandbox_allow_linked(&sandbox, s->model_path);
@@ -107,17 +106,28 @@ static void confine(struct session *s, enum session_need need)
         make_ring(s);
     if (need != NEED_TOKENIZER)
         sandbox_allow_temporary(&sandbox);
-    sandbox_enter(&sandbox, report);
+    session_confine(s, &sandbox);
+}
+
+quire_status session_begin(struct session *s, const struct options *o)
+{
+    s->o = o;
+    s->source = FROM_OPTIONS;
+    progress_open(&s->progress, o->quiet, o->verbose);
+    return output_open(&s->output, &s->error);
+}
+
+void session_confine(struct session *s, struct sandbox *sandbox)
+{
+    char report[SANDBOX_REPORT_SIZE];
+    sandbox_enter(sandbox, report);
     progress_detail(&s->progress, "%s", report);
 }
 
 quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
                           bool keeps)
 {
-    s->o = o;
-    s->source = FROM_OPTIONS;
-    progress_open(&s->progress, o->quiet, o->verbose);
-    quire_status status = output_open(&s->output, &s->error);
+    quire_status status = session_begin(s, o);
     if (status == QUIRE_OK && need == NEED_OUTPUT)
         confine(s, need);
     if (status != QUIRE_OK || need == NEED_OUTPUT)
@@ -145,21 +155,50 @@ quire_status session_open(struct session *s, const struct options *o, const char
     return open_engine(s);
 }
 
-enum exit_code session_fail(struct session *s, enum error_source source)
+void session_print(struct session *s, const char *format, ...)
 {
-    quire_status status = s->error.status;
+    va_list args;
     progress_clear(&s->progress);
-    if (!s->output.is_closed)
-        progress_error(&s->progress, "%s", s->error.message);
+    va_start(args, format);
+    if (!s->is_stopped)
+        s->is_stopped = output_vprint(&s->output, &s->error, format, args) != QUIRE_OK;
+    va_end(args);
+}
+
+void session_interrupted(struct session *s, const char *format, ...)
+{
+    char message[sizeof s->error.message];
+    va_list args;
+    if (s->error.status != QUIRE_ERR_CANCELLED || s->output.failure.status != QUIRE_OK)
+        return;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
     quire_error_clear(&s->error);
-    return exit_for(status, source);
+    quire_fail(&s->error, QUIRE_ERR_CANCELLED, "%s", message);
+}
+
+enum exit_code session_end(struct session *s, enum error_source source)
+{
+    const quire_error *failure = &s->output.failure;
+    quire_error *error = &s->error;
+    (void)output_flush(&s->output, error); /* the first error stays */
+    quire_status status = error->status;
+    bool is_of_output = failure->status != QUIRE_OK && strcmp(failure->message, error->message) == 0;
+    s->is_stopped = failure->status != QUIRE_OK;
+    progress_clear(&s->progress);
+    if (status != QUIRE_OK && !is_of_output)
+        progress_error(&s->progress, "%s", error->message);
+    if (s->is_stopped && !s->output.is_closed)
+        progress_error(&s->progress, "%s", failure->message);
+    quire_error_clear(error);
+    return exit_for(status, is_of_output ? FROM_WORK : source);
 }
 
 enum exit_code session_close(struct session *s, enum exit_code code)
 {
-    if (s->output.buffer && code == EXIT_DONE && output_flush(&s->output, &s->error) != QUIRE_OK)
-        code = session_fail(s, FROM_WORK);
-    progress_clear(&s->progress);
+    if (code == EXIT_DONE)
+        code = session_end(s, FROM_WORK);
     interrupt_watch_engine(NULL);
     quire_engine_close(s->engine);
     quire_tokenizer_close(s->tokenizer);
@@ -178,7 +217,7 @@ enum exit_code session_each(struct session *s, size_t n_arguments, session_work 
     enum exit_code first_failure = EXIT_DONE;
     quire_status status = documents_find(&paths, &n_paths, s->o->arguments, n_arguments, &s->error);
     if (status != QUIRE_OK)
-        return session_fail(s, status == QUIRE_ERR_USAGE ? FROM_OPTIONS : FROM_INPUT);
+        return session_end(s, status == QUIRE_ERR_USAGE ? FROM_OPTIONS : FROM_INPUT);
 
     size_t n_together = s->o->join ? n_paths : 1;
     for (size_t i = 0; i < n_paths; i += n_together) {
@@ -190,8 +229,9 @@ enum exit_code session_each(struct session *s, size_t n_arguments, session_work 
         if (code == EXIT_INTERRUPTED || s->is_stopped)
             break;
         if (interrupt_pending() && i + n_together < n_paths) {
-            progress_error(&s->progress, "interrupted before %s", document_path_name(paths[i + n_together]));
-            return EXIT_INTERRUPTED;
+            quire_fail(&s->error, QUIRE_ERR_CANCELLED, "interrupted before %s",
+                       document_path_name(paths[i + n_together]));
+            return session_end(s, FROM_WORK);
         }
     }
     return first_failure;

@@ -7,6 +7,7 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 
 struct session {
     const struct options *o;
@@ -22,7 +23,7 @@ struct session {
     double prefill_seen_at;        /* when a progress of prefill was last reported; on progress_now's clock */
     quire_logprobs_fn on_logprobs; /* NULL: not wanted */
     void *logprobs_user;
-    bool is_stopped; /* set by on_logprobs to end the work */
+    bool is_stopped; /* output failed: the work is to end */
     quire_error error;
     enum error_source source; /* of error */
 };
@@ -30,16 +31,30 @@ struct session {
 /* What a session is opened for. */
 enum session_need { NEED_OUTPUT, NEED_TOKENIZER, NEED_ENGINE };
 
-/* Opens what is needed. model: NULL for --model or the one that ships. keeps: whether the command uses the store.
- * On failure error and source say what happened; the session is to be closed either way. */
+/* Output and progress, which every command has. Errors: NO_MEMORY. */
+quire_status session_begin(struct session *s, const struct options *o);
+
+/* The same, and opens what is needed. model: NULL for --model or the one that ships. keeps: whether the command uses
+ * the store. On failure error and source say what happened. After this and after session_begin the session is to be
+ * closed, whether they fail or not. */
 quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
                           bool keeps);
 
+/* Enters the sandbox and says what is in force. */
+void session_confine(struct session *s, struct sandbox *sandbox);
+
+/* Writes to the output while the work goes on; where that fails, is_stopped says so, and error why. */
+void session_print(struct session *s, const char *format, ...) QUIRE_PRINTF(2, 3);
+
+/* Where error is an interruption of the work: says it in these words, which begin with "interrupted". */
+void session_interrupted(struct session *s, const char *format, ...) QUIRE_PRINTF(2, 3);
+
+/* How all work ends, whether error is one or not: what was produced is written, the bar wiped, the error reported (an
+ * output whose reader has gone needs no words) and emptied. Gives the exit code; is_stopped where output failed. */
+enum exit_code session_end(struct session *s, enum error_source source);
+
 /* Closes everything and gives the exit code: `code`, or where that is EXIT_DONE and output is left, of writing that. */
 enum exit_code session_close(struct session *s, enum exit_code code);
-
-/* Reports error (unless the output's reader has gone, which needs no words), empties it, and gives the exit code. */
-enum exit_code session_fail(struct session *s, enum error_source source);
 
 /* Does `work` on each document of the command line (with --join, on all as one). A document that is rejected is
  * reported and the others are still read; an interruption or an output that cannot be written ends the run. Gives the

@@ -37,10 +37,7 @@ static quire_status show(struct writer *w, const char *bytes, size_t n, quire_er
     if (w->s->o->json)
         return collect(w, bytes, n, err);
     quire_status status = output_write(&w->s->output, bytes, n, err);
-    if (status == QUIRE_OK)
-        status = output_flush(&w->s->output, err);
-    w->s->is_stopped = status != QUIRE_OK; /* no other document's text could be written either */
-    return status;
+    return status == QUIRE_OK ? output_flush(&w->s->output, err) : status;
 }
 
 static quire_status show_until_stop(struct writer *w, const char *bytes, size_t n, quire_error *err)
@@ -57,8 +54,7 @@ static bool has_bar(const struct writer *w)
     return w->s->o->json || w->s->output.is_file;
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------
- */
+/* --- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool is_end(const quire_prompt *prompt, int32_t id)
 {
@@ -145,15 +141,12 @@ quire_status writer_run(struct writer *w, quire_book *book, quire_error *err)
     }
     quire_status status = write_tokens(w, book, err);
     progress_clear(&w->s->progress);
-    if (status == QUIRE_ERR_CANCELLED)
-        w->ending = ENDED_BY_INTERRUPT;
-    if (status == QUIRE_OK || status == QUIRE_ERR_CANCELLED) {
-        quire_status written = write_rest(w, err);
-        status = status == QUIRE_OK ? written : status;
-    }
+    if (status != QUIRE_OK)
+        w->ending = status == QUIRE_ERR_CANCELLED ? ENDED_BY_INTERRUPT : ENDED_BY_ERROR;
+    quire_status written = write_rest(w, err);
     if (w->s->output.is_closed)
         w->ending = ENDED_BY_OUTPUT;
-    return status;
+    return status == QUIRE_OK ? written : status;
 }
 
 /* --- lifetime -------------------------------------------------------------------------------------------------- */

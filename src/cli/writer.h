@@ -25,8 +25,8 @@ struct writer {
 quire_status writer_open(struct writer *w, struct session *s, const quire_prompt *prompt, bool is_answer,
                          const int32_t *ids, size_t n, quire_error *err);
 
-/* Writes until something ends the text; w->ending says what. Text that is already there is shown also when the engine
- * is cancelled. Errors: those of the engine and of the output. */
+/* Writes until something ends the text; w->ending says what. Text that is already there is shown also when that is an
+ * error. Errors: those of the engine and of the output. */
 quire_status writer_run(struct writer *w, quire_book *book, quire_error *err);
 
 void writer_close(struct writer *w);

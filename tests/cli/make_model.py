@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes a small random MPT as a HuggingFace folder, with a tokenizer of single bytes and a few merges, for tests of
-the program: make_model.py FOLDER [--chat] [--loud] [--spiece] [--gguf]
+the program: make_model.py FOLDER [--chat] [--loud] [--spiece] [--gguf] [--breaks]
 
 --loud: the rows behind the vocabulary, which stand for no token, are the likeliest. --spiece: a SentencePiece vocabulary
-of single characters instead. --gguf: FOLDER/model.gguf instead, with tokens for those rows as converters make them.
+of single characters instead. --gguf: FOLDER/model.gguf instead, with tokens for those rows as converters make them. --breaks: learned positions, which from BREAKS_AT on are no numbers.
 
 Python's library alone. Rows of the embedding that stand for bytes outside ASCII letters and spaces are zero, so that
 what the model writes is mostly text."""
@@ -14,6 +14,8 @@ import struct
 import sys
 
 D, HEADS, LAYERS, RATIO = 32, 4, 2, 4
+MAX_SEQ_LEN = 256
+BREAKS_AT = 40
 MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("a", "n"), ("an", "d"), ("Ġ", "and")]
 
 
@@ -58,7 +60,7 @@ def spiece():
     return message + field(3, bytes([0x18, 0, 0x20, 0]))
 
 
-def tensors(words, n_rows, loud):
+def tensors(words, n_rows, loud, breaks):
     rng = random.Random(20)
     alphabet = byte_alphabet()
     likely = {alphabet[b] for b in b"abcdefghijklmnopqrstuvwxyz ,."} | {"\u2581"}
@@ -70,6 +72,8 @@ def tensors(words, n_rows, loud):
                  [rng.gauss(0, 20) for _ in range(D)] if i >= len(words) and loud else [0.0] * D
                  for i in range(n_rows)]
     yield "transformer.wte.weight", embedding
+    if breaks:
+        yield "transformer.wpe.weight", [[0.0 if i < BREAKS_AT else float("nan")] * D for i in range(MAX_SEQ_LEN)]
     for layer in range(LAYERS):
         block = f"transformer.blocks.{layer}."
         yield block + "norm_1.weight", [[1.0] * D]
@@ -81,15 +85,15 @@ def tensors(words, n_rows, loud):
     yield "transformer.norm_f.weight", [[1.0] * D]
 
 
-def write_folder(folder, rows_of, vocabulary, n_rows):
+def write_folder(folder, rows_of, vocabulary, n_rows, alibi):
     if vocabulary:
         (folder / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     else:
         (folder / "spiece.model").write_bytes(spiece())
     (folder / "config.json").write_text(json.dumps({
         "architectures": ["MPTForCausalLM"], "model_type": "mpt", "d_model": D, "n_heads": HEADS, "n_layers": LAYERS,
-        "expansion_ratio": RATIO, "max_seq_len": 256, "vocab_size": n_rows, "no_bias": True, "learned_pos_emb": True,
-        "attn_config": {"alibi": True, "alibi_bias_max": 8, "attn_impl": "torch", "clip_qkv": None, "qk_ln": False,
+        "expansion_ratio": RATIO, "max_seq_len": MAX_SEQ_LEN, "vocab_size": n_rows, "no_bias": True, "learned_pos_emb": True,
+        "attn_config": {"alibi": alibi, "alibi_bias_max": 8, "attn_impl": "torch", "clip_qkv": None, "qk_ln": False,
                         "softmax_scale": None},
         "logit_scale": None, "norm_type": "low_precision_layernorm", "tie_word_embeddings": True,
     }), encoding="utf-8")
@@ -118,7 +122,7 @@ def write_gguf(folder, rows_of, words, n_rows, is_spiece):
     # Old converters call the padding user-defined, newer ones unused.
     padding = [(f"[PAD{len(words) + i}]", 4 if i % 2 else 5) for i in range(n_padding)]
     kinds = [kind for _, _, kind in PIECES] if is_spiece else [3 if w.startswith("<|") else 1 for w in words]
-    pairs = {"general.architecture": (8, text("mpt")), "mpt.context_length": (4, number(256)),
+    pairs = {"general.architecture": (8, text("mpt")), "mpt.context_length": (4, number(MAX_SEQ_LEN)),
              "mpt.embedding_length": (4, number(D)), "mpt.block_count": (4, number(LAYERS)),
              "mpt.feed_forward_length": (4, number(RATIO * D)), "mpt.attention.head_count": (4, number(HEADS)),
              "mpt.attention.layer_norm_epsilon": (6, struct.pack("<f", 1e-5)),
@@ -157,11 +161,11 @@ def main():
     if "--spiece" in options:
         vocabulary, words = None, [text for text, _, _ in PIECES]
     n_rows = 272
-    rows_of = tensors(words, n_rows, "--loud" in options)
+    rows_of = tensors(words, n_rows, "--loud" in options, "--breaks" in options)
     if "--gguf" in options:
         write_gguf(folder, rows_of, words, n_rows, not vocabulary)
     else:
-        write_folder(folder, rows_of, vocabulary, n_rows)
+        write_folder(folder, rows_of, vocabulary, n_rows, "--breaks" not in options)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,15 @@ class Errors(Case):
         for command in ("continue", "score", "tokenize"):
             self.assert_error(self.run_quire(command, path, code=3), "bad.txt", "5")
 
+    def test_what_came_before_an_error_is_written(self):
+        ids = self.run_quire("tokenize", "-q", self.story).raw
+        result = self.run_quire("detokenize", stdin=ids + b"seven", code=3)
+        self.assertEqual(result.raw, STORY.encode())
+        self.assertIn("'seven'", result.err)
+        result = self.run_quire("tokenize", stdin=STORY.encode() + b"\xff", code=3)
+        self.assertGreater(len(result.raw), 0.9 * len(ids))
+        self.assertTrue(ids.startswith(result.raw))
+
     def test_empty(self):
         path = self.write("empty.txt", b"")
         for command in ("continue", "score", "summarize"):

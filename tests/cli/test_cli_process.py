@@ -34,14 +34,24 @@ class Streams(Case):
                 err.seek(0)
                 self.assertEqual(err.read(), b"")
 
+    def test_a_pipe_that_is_closed_from_the_start(self):
+        for arguments in (["--help"], ["version"], ["kv", "--help"], ["info"], ["train", "--keys"],
+                          ["continue", "-q", "-n", "3", self.story], ["score", "-q", "--json", self.story]):
+            ours, theirs = os.pipe()
+            os.close(ours)
+            process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE)
+            os.close(theirs)
+            _, err = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, err), (1, b""), arguments)
+
     def test_full_disk(self):
         for arguments in (["tokenize", self.story], ["continue", "-n", "3", self.story], ["score", self.story],
-                          ["info"], ["--help"], ["version"]):
+                          ["info"], ["--help"], ["version"], ["train", "--keys"], ["info", "--verify", "--json"]):
             with open("/dev/full", "wb") as full:
                 process = self.start(*arguments, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE)
                 _, err = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 1, arguments)
-            self.assertIn(b"cannot write to standard output: No space left", err)
+            self.assertEqual(err.count(b"cannot write to standard output: No space left"), 1)
 
     def test_closed_standard_streams(self):
         command = f'exec "$0" tokenize "$1" '

@@ -88,6 +88,8 @@ class Store(Case):
         found = self.kv_object("verify", book["book"], code=4)
         self.assertEqual(found["damaged_places"], 2)
         self.assertEqual([(d["layer"], d["head"], d["block"]) for d in found["damage"]], [(0, 0, 0), (1, 0, 0)])
+        failed = self.kv_object("export", book["book"], str(self.folder / "no.kv"), code=3)
+        self.assertEqual((failed["book"], failed["file"]), (book["book"], None))
         self.assertIn("removed", self.run_quire("kv", "repair").out)
         self.assertEqual(self.books(), [])
         self.assertEqual(self.kv_object("verify")["damage"], [])

@@ -212,6 +212,22 @@ class Writing(Case):
         result = self.run_quire("continue", "-n", "2", "--lossy", path)
         self.assertIn("1 invalid part ", result.err)
 
+    def test_an_error_on_the_way_keeps_what_was_written(self):
+        model = str(self.folder / "breaks")
+        subprocess.run([sys.executable, HERE / "make_model.py", model, "--breaks"], check=True)
+        story = b"The keeper of the light "
+        for stop in ([], ["--stop", "never"]):  # what could be the beginning of a stop string is held back
+            common = ["continue", "-m", model, "-n", "60", "--temperature", "0", "--no-store", *stop]
+            text = self.run_quire(*common, code=1, stdin=story)
+            self.assertIn("position 40", text.err)
+            self.assertIn("ended by an error", text.err)
+            result = self.run_quire(*common, "--json", code=1, stdin=story)
+            one = json.loads(result.out)
+            self.assertEqual(one["ended_by"], "error")
+            self.assertGreater(one["new_tokens"], 10)
+            self.assertEqual(one["text"] + "\n", text.out)
+            self.assertIn("position 40", result.err)
+
     def test_receipt_and_quiet(self):
         result = self.run_quire("continue", "-n", "4", self.story)
         for word in ("story.txt", f"{len(STORY.encode())} bytes", "tokens", "reused", "wrote 4 tokens", "peak memory",
