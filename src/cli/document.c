@@ -23,7 +23,7 @@ void document_name(const struct document *document, char *name, size_t size)
 }
 
 /* Opening a FIFO takes it from its writer, and standard input is open already: only what lies on a disk is tried. */
-static quire_status check_path(const char *path, quire_error *err)
+quire_status document_check_path(const char *path, quire_error *err)
 {
     struct stat st;
     quire_reader *reader = NULL;
@@ -50,9 +50,6 @@ quire_status documents_find(const char *const **paths, size_t *n_paths, const ch
         n_standard_input += strcmp(arguments[i], "-") == 0;
         if (n_standard_input > 1)
             return quire_fail(err, QUIRE_ERR_USAGE, "standard input ('-') is given twice; it can be read once");
-        quire_status status = check_path(arguments[i], err);
-        if (status != QUIRE_OK)
-            return status;
     }
     *paths = arguments;
     *n_paths = n_arguments;

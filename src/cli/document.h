@@ -26,11 +26,14 @@ struct document {
 /* Gets the ids of a document piece by piece. Sets *is_enough to end the reading. */
 typedef quire_status (*document_sink)(void *user, const int32_t *ids, size_t n, bool *is_enough, quire_error *err);
 
-/* The paths of the arguments: standard input where there are none, unless it is a terminal (USAGE). Files that cannot
- * be opened are found here, before hours of work on those before them. *paths lives as long as the arguments. Errors:
- * USAGE, IO. */
+/* The paths of the arguments: standard input where there are none, unless it is a terminal. *paths lives as long as the
+ * arguments. Errors: USAGE. */
 quire_status documents_find(const char *const **paths, size_t *n_paths, const char *const *arguments,
                             size_t n_arguments, quire_error *err);
+
+/* Whether a path can be opened, which is best known before hours of work on those before it. Errors: those of
+ * quire_reader_open. */
+quire_status document_check_path(const char *path, quire_error *err);
 
 /* "standard input" for "-". */
 const char *document_path_name(const char *path);

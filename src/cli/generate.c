@@ -64,17 +64,35 @@ static void take_reading(struct job *job)
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
 }
 
-/* The plan comes first: what cannot be done is known before the work starts. */
+/* The plan comes first: what cannot be done is known before the work starts. Drafts are left out where there is room
+ * for all but them. */
+static quire_status plan(struct job *job, size_t n, quire_error *err)
+{
+    struct session *s = job->s;
+    quire_plan *plan = &job->receipt.plan;
+    quire_error why = {0};
+    quire_status status = quire_engine_plan(s->engine, n, s->o->max_tokens, plan, &why);
+    if (status == QUIRE_ERR_NO_MEMORY && s->draft_tokens > 0) {
+        s->draft_tokens = 0;
+        quire_error_clear(&why);
+        status = session_open_engine(s);
+        if (status != QUIRE_OK) /* error says why */
+            return status;
+        status = quire_engine_plan(s->engine, n, s->o->max_tokens, plan, &why);
+        if (status == QUIRE_OK)
+            progress_note(&s->progress, "%s leaves no memory to compute ahead in: the run goes on as with --draft 0",
+                          job->name);
+    }
+    if (status != QUIRE_OK)
+        return quire_fail(err, status, "%s", why.message);
+    receipt_print_plan(s, job->name, plan);
+    return QUIRE_OK;
+}
+
 static quire_status read_book(struct job *job, size_t n, quire_error *err)
 {
     struct session *s = job->s;
-    size_t n_new = (size_t)s->o->max_tokens;
-    quire_plan *plan = &job->receipt.plan;
-    quire_status status = quire_engine_plan(s->engine, n, n_new, plan, err);
-    if (status != QUIRE_OK)
-        return status;
-    receipt_print_plan(s, job->name, plan);
-    status = quire_book_open(&job->book, s->engine, err);
+    quire_status status = quire_book_open(&job->book, s->engine, err);
     if (status != QUIRE_OK)
         return status;
 
@@ -82,12 +100,27 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     double start = progress_now();
     s->state = (quire_progress){0};
     progress_begin(&s->progress);
-    status = quire_book_read(job->book, job->document->ids, n, n_new, err);
+    status = quire_book_read(job->book, job->document->ids, n, (size_t)s->o->max_tokens, err);
     progress_clear(&s->progress);
     say_notices(job);
     job->receipt.read_seconds = progress_now() - start;
     take_reading(job);
     return status;
+}
+
+/* What the default store has of the text may be used even where nothing can be added to it. */
+static quire_status read_anywhere(struct job *job, size_t n, quire_error *err)
+{
+    quire_status status = read_book(job, n, err);
+    if (status != QUIRE_ERR_IO)
+        return status;
+    quire_book_close(job->book);
+    job->book = NULL;
+    job->n_noticed = 0;
+    if (!session_leave_store(job->s))
+        return status;
+    status = plan(job, n, err);
+    return status == QUIRE_OK ? read_book(job, n, err) : status;
 }
 
 static void write_json(struct job *job, quire_error *err)
@@ -159,9 +192,11 @@ static enum exit_code generate_document(struct session *s, struct document *d, v
         status = wrap_document(d, prompt, &n, &s->error);
     }
     if (status == QUIRE_OK)
+        status = plan(&job, n, &s->error);
+    if (status == QUIRE_OK)
         status = writer_open(&job.writer, s, prompt, request->task != QUIRE_TASK_CONTINUE, d->ids, n, &s->error);
     if (status == QUIRE_OK)
-        status = read_book(&job, n, &s->error);
+        status = read_anywhere(&job, n, &s->error);
     if (status == QUIRE_OK)
         write_text(&job, &s->error);
     quire_book_close(job.book);

@@ -4,18 +4,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "interrupt.h"
 #include "model_path.h"
 #include "store_path.h"
 
+static void leave_store(struct session *s, const char *why)
+{
+    progress_note(&s->progress, "nothing is kept for another run: %s; --store names another folder", why);
+    free(s->store);
+    s->store = NULL;
+}
+
+/* A store that nobody named is an offer: where it cannot be used, the run goes on without. */
 static quire_status find_store(struct session *s)
 {
-    quire_status status = store_path_find(&s->store, s->o->store, &s->error);
+    const char *named = s->o->store;
+    quire_error why = {0};
+    quire_store *store = NULL;
+    quire_status status = store_path_find(&s->store, named, &why);
     if (status == QUIRE_OK && !s->store)
-        progress_note(&s->progress, "nothing is kept for another run: neither XDG_CACHE_HOME nor HOME names a folder; "
-                                    "name one with --store");
-    return status;
+        status = quire_fail(&why, QUIRE_ERR_USAGE, "neither XDG_CACHE_HOME nor HOME names a folder");
+    if (status == QUIRE_OK)
+        status = quire_store_open(&store, s->store, true, &why);
+    quire_store_close(store);
+    if (status != QUIRE_OK && named)
+        return quire_fail(&s->error, status, "%s", why.message);
+    if (status != QUIRE_OK)
+        leave_store(s, why.message);
+    return QUIRE_OK;
 }
 
 static int on_progress(void *user, const quire_progress *state)
@@ -35,7 +53,7 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
     s->on_logprobs(s->logprobs_user, first, ids, logprobs, n);
 }
 
-static quire_status open_engine(struct session *s)
+quire_status session_open_engine(struct session *s)
 {
     const struct options *o = s->o;
     quire_engine_options options = quire_engine_defaults();
@@ -53,12 +71,15 @@ static quire_status open_engine(struct session *s)
     options.attn_eps = o->attn_eps;
     options.chunk_tokens = o->chunk_tokens;
     options.span_tokens = o->span_tokens;
-    options.draft_tokens = o->draft_tokens;
+    options.draft_tokens = s->draft_tokens;
     options.n_threads = o->n_threads;
     options.isa = o->isa;
     options.progress = on_progress;
     options.logprobs = s->on_logprobs ? on_logprobs : NULL;
     options.user = s;
+    interrupt_watch_engine(NULL);
+    quire_engine_close(s->engine);
+    s->engine = NULL;
     status = quire_engine_open(&s->engine, s->model, &options, &s->error);
     if (status == QUIRE_OK) {
         interrupt_watch_engine(s->engine);
@@ -68,13 +89,15 @@ static quire_status open_engine(struct session *s)
     return status;
 }
 
-/* A folder can be written to if it is there; what keeps it from being made, the engine says when it needs it. */
-static void make_store(const char *path)
+bool session_leave_store(struct session *s)
 {
-    quire_store *store = NULL;
-    quire_error ignored = {0};
-    if (quire_store_open(&store, path, true, &ignored) == QUIRE_OK)
-        quire_store_close(store);
+    char why[sizeof s->error.message];
+    if (s->error.status != QUIRE_ERR_IO || !s->store || s->o->store || access(s->store, W_OK) == 0)
+        return false;
+    snprintf(why, sizeof why, "%s", s->error.message);
+    leave_store(s, why);
+    quire_error_clear(&s->error);
+    return session_open_engine(s) == QUIRE_OK;
 }
 
 /* The sandbox lets no ring be made. Where this one cannot be, documents are read without. */
@@ -96,10 +119,8 @@ static void confine(struct session *s, enum session_need need)
         sandbox_allow_linked(&sandbox, s->model_path);
     for (size_t i = 0; i < o->n_arguments; i++)
         sandbox_allow(&sandbox, o->arguments[i], SANDBOX_READ);
-    if (s->store && !o->no_sandbox) {
-        make_store(s->store);
+    if (s->store) /* it is there by now */
         sandbox_allow(&sandbox, s->store, SANDBOX_WRITE);
-    }
     if (o->mds)
         sandbox_allow(&sandbox, o->mds, SANDBOX_WRITE);
     if (!o->no_sandbox && !o->no_uring)
@@ -152,7 +173,8 @@ quire_status session_open(struct session *s, const struct options *o, const char
         return status;
 
     s->source = FROM_OPTIONS;
-    return open_engine(s);
+    s->draft_tokens = o->draft_tokens;
+    return session_open_engine(s);
 }
 
 void session_print(struct session *s, const char *format, ...)
@@ -210,29 +232,66 @@ enum exit_code session_close(struct session *s, enum exit_code code)
     return code;
 }
 
+/* What cannot be opened is said first. Gives the exit code of the first. */
+static enum exit_code check_paths(struct session *s, const char *const *paths, size_t n_paths, bool *is_missing)
+{
+    enum exit_code first_failure = EXIT_DONE;
+    for (size_t i = 0; i < n_paths; i++) {
+        is_missing[i] = document_check_path(paths[i], &s->error) != QUIRE_OK;
+        enum exit_code code = session_end(s, FROM_INPUT);
+        if (first_failure == EXIT_DONE)
+            first_failure = code;
+    }
+    return first_failure;
+}
+
+/* Parts of one thing are of no use without the others. */
+static bool is_one_thing(const struct options *o)
+{
+    return o->join || o->mds;
+}
+
+/* The work on what is there. */
+static enum exit_code work_on(struct session *s, const char *const *paths, size_t n_paths, const bool *is_missing,
+                              session_work work, void *user)
+{
+    enum exit_code first_failure = EXIT_DONE;
+    size_t n_together = s->o->join ? n_paths : 1;
+    for (size_t i = 0; i < n_paths; i += n_together) {
+        struct document document = {.paths = paths + i, .n_paths = n_together, .ring = s->ring};
+        if (is_missing[i])
+            continue;
+        if (interrupt_pending()) {
+            quire_fail(&s->error, QUIRE_ERR_CANCELLED, "interrupted before %s", document_path_name(paths[i]));
+            return session_end(s, FROM_WORK);
+        }
+        enum exit_code code = work(s, &document, user);
+        document_release(&document);
+        if (first_failure == EXIT_DONE || code == EXIT_INTERRUPTED)
+            first_failure = code;
+        if (code == EXIT_INTERRUPTED || s->is_stopped || (code != EXIT_DONE && is_one_thing(s->o)))
+            break;
+    }
+    return first_failure;
+}
+
 enum exit_code session_each(struct session *s, size_t n_arguments, session_work work, void *user)
 {
     const char *const *paths;
     size_t n_paths;
-    enum exit_code first_failure = EXIT_DONE;
-    quire_status status = documents_find(&paths, &n_paths, s->o->arguments, n_arguments, &s->error);
-    if (status != QUIRE_OK)
-        return session_end(s, status == QUIRE_ERR_USAGE ? FROM_OPTIONS : FROM_INPUT);
-
-    size_t n_together = s->o->join ? n_paths : 1;
-    for (size_t i = 0; i < n_paths; i += n_together) {
-        struct document document = {.paths = paths + i, .n_paths = n_together, .ring = s->ring};
-        enum exit_code code = work(s, &document, user);
-        document_release(&document);
-        if (first_failure == EXIT_DONE)
-            first_failure = code;
-        if (code == EXIT_INTERRUPTED || s->is_stopped)
-            break;
-        if (interrupt_pending() && i + n_together < n_paths) {
-            quire_fail(&s->error, QUIRE_ERR_CANCELLED, "interrupted before %s",
-                       document_path_name(paths[i + n_together]));
-            return session_end(s, FROM_WORK);
-        }
+    if (documents_find(&paths, &n_paths, s->o->arguments, n_arguments, &s->error) != QUIRE_OK)
+        return session_end(s, FROM_OPTIONS);
+    bool *is_missing = calloc(n_paths, sizeof *is_missing);
+    if (!is_missing) {
+        quire_fail(&s->error, QUIRE_ERR_NO_MEMORY, "no memory for a list of documents");
+        return session_end(s, FROM_WORK);
     }
+    enum exit_code first_failure = check_paths(s, paths, n_paths, is_missing);
+    if (first_failure == EXIT_DONE || !is_one_thing(s->o)) {
+        enum exit_code code = work_on(s, paths, n_paths, is_missing, work, user);
+        if (first_failure == EXIT_DONE || code == EXIT_INTERRUPTED)
+            first_failure = code;
+    }
+    free(is_missing);
     return first_failure;
 }

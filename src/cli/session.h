@@ -19,6 +19,7 @@ struct session {
     quire_engine *engine;
     quire_reader_ring *ring;       /* to read documents with in the sandbox, or NULL */
     char *store;                   /* NULL: nothing is kept */
+    uint32_t draft_tokens;         /* that the engine has room for */
     quire_progress state;          /* as the engine last reported it */
     double prefill_seen_at;        /* when a progress of prefill was last reported; on progress_now's clock */
     quire_logprobs_fn on_logprobs; /* NULL: not wanted */
@@ -40,6 +41,14 @@ quire_status session_begin(struct session *s, const struct options *o);
 quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
                           bool keeps);
 
+/* Opens the engine with `store` and `draft_tokens` as they are now; one that is open is closed before. Errors: those of
+ * quire_engine_open, in error. */
+quire_status session_open_engine(struct session *s);
+
+/* Where error is that nothing can be written to a store that nobody named: says so and opens the engine without it.
+ * Gives whether the work can be tried again. */
+bool session_leave_store(struct session *s);
+
 /* Enters the sandbox and says what is in force. */
 void session_confine(struct session *s, struct sandbox *sandbox);
 
@@ -56,9 +65,10 @@ enum exit_code session_end(struct session *s, enum error_source source);
 /* Closes everything and gives the exit code: `code`, or where that is EXIT_DONE and output is left, of writing that. */
 enum exit_code session_close(struct session *s, enum exit_code code);
 
-/* Does `work` on each document of the command line (with --join, on all as one). A document that is rejected is
- * reported and the others are still read; an interruption or an output that cannot be written ends the run. Gives the
- * exit code of the first failure. n_arguments: of the arguments, those that are documents. */
+/* Does `work` on each document of the command line (with --join, on all as one). A document that cannot be opened or is
+ * rejected is reported, and the others are read all the same, unless they are parts of one thing (--join, --mds); an
+ * interruption or an output that cannot be written ends the run. Gives the exit code of the first failure. n_arguments:
+ * of the arguments, those that are documents. */
 typedef enum exit_code (*session_work)(struct session *s, struct document *document, void *user);
 enum exit_code session_each(struct session *s, size_t n_arguments, session_work work, void *user);
 

@@ -17,9 +17,9 @@ quire_status store_path_find(char **path, const char *named, quire_error *err)
         n = snprintf(text, sizeof text, "%s/quire", cache);
     else if (home && home[0] == '/')
         n = snprintf(text, sizeof text, "%s/.cache/quire", home);
-    if (n <= 0)
+    else
         return QUIRE_OK;
-    if ((size_t)n >= sizeof text)
+    if (n < 0 || (size_t)n >= sizeof text)
         return quire_fail(err, QUIRE_ERR_USAGE, "the store's path is too long");
     *path = strdup(text);
     return *path ? QUIRE_OK : quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for the store's path");

@@ -182,8 +182,8 @@ quire_status writer_open(struct writer *w, struct session *s, const quire_prompt
     if (status == QUIRE_OK)
         status = quire_sampler_open(&w->sampler, &o->sampler, quire_model_config(s->model)->vocab_size,
                                     quire_tokenizer_n_tokens(s->tokenizer), err);
-    if (status == QUIRE_OK && o->draft_tokens > 0 && o->max_tokens > 0)
-        status = quire_draft_open(&w->draft, n + (size_t)o->max_tokens, o->draft_tokens, err);
+    if (status == QUIRE_OK && s->draft_tokens > 0 && o->max_tokens > 0)
+        status = quire_draft_open(&w->draft, n + (size_t)o->max_tokens, s->draft_tokens, err);
     if (status != QUIRE_OK)
         return status;
     ban_tokens(w);

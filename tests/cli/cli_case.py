@@ -45,10 +45,10 @@ class Case(unittest.TestCase):
     def start(self, *arguments, **streams):
         return subprocess.Popen([quire, *arguments], env=self.environment, cwd=self.folder, **streams)
 
-    def run_quire(self, *arguments, stdin=b"", code=0):
+    def run_quire(self, *arguments, stdin=b"", code=0, **process):
         """Runs with stdout and stderr as files, as a shell's > and 2> do."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = self.start(*arguments, stdin=subprocess.PIPE, stdout=out, stderr=err)
+            process = self.start(*arguments, stdin=subprocess.PIPE, stdout=out, stderr=err, **process)
             process.communicate(stdin, timeout=240)
             out.seek(0)
             err.seek(0)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 
+import cli_case
 from cli_case import STORY, COMMANDS, Case, main
 
 
@@ -59,8 +60,30 @@ class Errors(Case):
             result = self.run_quire(command, "no-such-file.txt", code=3)
             self.assert_error(result, "no-such-file.txt", "No such file")
 
-    def test_missing_file_is_found_before_the_first_is_read(self):
-        self.assert_error(self.run_quire("tokenize", self.story, "no-such-file.txt", code=3), "no-such-file.txt")
+    def test_what_cannot_be_opened_keeps_nobody_else(self):
+        """It is said before the others are read, which they are."""
+        ids = self.run_quire("tokenize", "-q", self.story).raw
+        for missing in ("no-such-file.txt", str(self.folder)):
+            result = self.run_quire("tokenize", self.story, missing, self.story, code=3)
+            self.assertEqual(result.raw, 2 * ids)
+            self.assertIn(missing, result.err.splitlines()[0])
+            self.assertEqual(result.err.count(missing + "'"), 1)
+        for command in ("continue", "score"):
+            result = self.run_quire(command, "--json", missing, self.story, "no-such-file.txt", self.story, code=3)
+            self.assertEqual([json.loads(line)["document"] for line in result.out.splitlines()], 2 * [self.story])
+            self.assertIn("no-such-file.txt", result.err)
+        result = self.run_quire("detokenize", "no-such-file.txt", self.write("ids", ids), code=3)
+        self.assertEqual(result.raw, STORY.encode())
+        self.assert_error(self.run_quire("continue", "a.txt", "b.txt", code=3), "a.txt", "b.txt")
+
+    def test_parts_of_one_thing_are_all_needed(self):
+        self.assert_error(self.run_quire("continue", "--join", self.story, "no-such-file.txt", code=3), "no-such-file.txt")
+        self.assert_error(self.run_quire("tokenize", "--mds", "shards", self.story, "no-such-file.txt", code=3),
+                          "no-such-file.txt")
+        bad = self.write("bad.txt", b"\xc3")
+        result = self.run_quire("tokenize", "--mds", "shards", bad, self.story, code=3)
+        self.assertNotIn("story.txt", result.err)  # for nothing
+        self.assertEqual(list((self.folder / "shards").iterdir()), [])
 
     def test_folder(self):
         self.assert_error(self.run_quire("continue", str(self.folder), code=3), str(self.folder), "director")
@@ -112,7 +135,60 @@ class Errors(Case):
         self.assert_error(result, "memory")
 
     def test_store_that_cannot_be_made(self):
-        self.assert_error(self.run_quire("continue", "--store", self.story + "/x", self.story, code=1), "story.txt")
+        for options in ([], ["--no-sandbox"]):
+            self.assert_error(self.run_quire("continue", *options, "--store", self.story + "/x", self.story, code=1),
+                              "story.txt")
+        self.assert_error(self.run_quire("continue", "--store", "", self.story, code=2), "KV store")
+
+    def no_store(self, why, **process):
+        """A default store that cannot be used is no reason not to run; it is said once."""
+        want = self.run_quire("continue", "-n", "3", "--no-store", self.story).raw
+        result = self.run_quire("continue", "-n", "3", self.story, self.story, **process)
+        self.assertEqual(result.raw, 2 * want)
+        self.assertRegex(result.err, f"nothing is kept for another run: .*{why}")
+        self.assertEqual(result.err.count("nothing is kept"), 1)
+        self.assertEqual(result.err.count("in temporary files"), 2)
+        self.assertNotIn("nothing is kept", self.run_quire("continue", "-qn3", self.story, **process).err)
+        self.assertNotIn("nothing is kept", self.run_quire("continue", "-n3", "--no-store", self.story, **process).err)
+
+    def test_default_store_that_cannot_be_made(self):
+        for cache in ("/dev/null", self.story, "/" + "long/" * 1000):
+            self.environment["XDG_CACHE_HOME"] = cache
+            self.no_store("")
+        del self.environment["XDG_CACHE_HOME"]
+        for home in ("", "relative", "/dev/null"):
+            self.environment["HOME"] = home
+            self.no_store("/dev/null" if home == "/dev/null" else "HOME")
+        del self.environment["HOME"]
+        self.no_store("HOME")
+
+    def test_default_store_of_another_version(self):
+        self.run_quire("continue", "-n", "0", self.story)
+        (self.folder / "cache" / "quire" / "store").write_text("quire kv store 999\n")
+        self.no_store("cache/quire")
+
+    def test_default_store_that_may_only_be_read(self):
+        """What it has is used. By somebody who is not root, for whom everything may be written."""
+        self.run_quire("continue", "-n", "0", self.story)
+        stranger = {}
+        if os.geteuid() == 0:
+            for folder in (cli_case.scratch, self.folder):
+                os.chmod(folder, 0o755)
+            for path in (self.folder / "cache", *(self.folder / "cache").rglob("*")):
+                os.chmod(path, 0o755 if path.is_dir() else 0o644)
+            stranger = {"user": 65534, "group": 65534, "extra_groups": []}
+            try:
+                self.run_quire("version", **stranger)
+            except PermissionError:
+                self.skipTest("the program is in a folder of root's")
+        else:
+            for path in (self.folder / "cache", *(self.folder / "cache").rglob("*")):
+                os.chmod(path, 0o500 if path.is_dir() else 0o400)
+        held = self.run_quire("continue", "-n", "3", self.story, **stranger)
+        self.assertIn("all of them reused", held.err)
+        self.assertNotIn("nothing is kept", held.err)
+        self.story = self.write("other.txt", "Another story. " * 20)
+        self.no_store("cache/quire", **stranger)
 
 
 class Tokens(Case):

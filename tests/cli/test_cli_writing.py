@@ -212,6 +212,23 @@ class Writing(Case):
         result = self.run_quire("continue", "-n", "2", "--lossy", path)
         self.assertIn("1 invalid part ", result.err)
 
+    def test_drafts_are_left_out_where_memory_has_no_room_for_them(self):
+        text = self.write("long.txt", STORY * 60)
+        need, = (need for need in json.loads(self.run_quire("info", "--json", "--chunk", "64", "--span", "64").out)["needs"]
+                 if need["tokens"] == 8192)
+        budget = ["--chunk", "64", "--span", "64", "--memory", str(need["least_memory_bytes"]), "--no-store"]
+        result = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, text)
+        self.assertIn("as with --draft 0", result.err)
+        plain = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, "--draft", "0", text)
+        self.assertEqual(result.out, plain.out)
+        self.assertNotIn("--draft", plain.err)
+        one, = self.objects("continue", "-n", "5", "--head", "8192", "--no-store", text)
+        self.assertEqual(one["text"] + "\n", plain.out)
+        budget[-2] = str(need["least_memory_bytes"] // 2)
+        result = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, text, code=1)
+        self.assert_error(result, "--memory")
+        self.assertNotIn("--draft", result.err)
+
     def test_an_error_on_the_way_keeps_what_was_written(self):
         model = str(self.folder / "breaks")
         subprocess.run([sys.executable, HERE / "make_model.py", model, "--breaks"], check=True)
