@@ -13,13 +13,13 @@
 /* null where there is nothing to divide by, or nothing was measured. */
 static json_t *ratio(double a, double b)
 {
-    return a > 0 && b > 0 ? json_real(a / b) : json_null();
+    return a > 0 && b > 0 ? json_finite(a / b) : json_null();
 }
 
 static json_t *peak_json(const char *what, const char *kernels, const char *factors, double per_second)
 {
-    return json_pack("{s:s,s:s,s:s,s:f}", "what", what, "kernels", kernels, "factors", factors, "per_second",
-                     per_second);
+    return json_pack("{s:s,s:s,s:s,s:o}", "what", what, "kernels", kernels, "factors", factors, "per_second",
+                     json_finite(per_second));
 }
 
 static json_t *peaks_json(const quire_peaks *peaks)
@@ -54,7 +54,7 @@ static json_t *row_json(const struct bench_row *row, double flops, double memory
     double read = row->read_seconds, decode = row->decode_seconds;
     json_object_set_new(to, "context", json_integer((json_int_t)row->context));
     json_object_set_new(to, "read_tokens", json_integer((json_int_t)row->n_read));
-    json_object_set_new(to, "read_seconds", json_real(read));
+    json_object_set_new(to, "read_seconds", json_finite(read));
     json_object_set_new(to, "read_per_second", ratio((double)row->n_read, read));
     json_object_set_new(to, "read_share", ratio(row->read_operations, read * flops));
     json_object_set_new(to, "decode_tokens", json_integer((json_int_t)row->n_decoded));
@@ -62,7 +62,7 @@ static json_t *row_json(const struct bench_row *row, double flops, double memory
     json_object_set_new(to, "decode_share", ratio(row->decode_bytes, decode * memory_read));
     uint64_t n_blocks = row->n_blocks_met + row->n_blocks_left_out;
     json_object_set_new(to, "kv_left_out",
-                        n_blocks > 0 ? json_real((double)row->n_blocks_left_out / (double)n_blocks) : json_null());
+                        n_blocks > 0 ? json_finite((double)row->n_blocks_left_out / (double)n_blocks) : json_null());
     json_object_set_new(to, "resident_bytes", json_integer((json_int_t)row->resident_bytes));
     return to;
 }
@@ -205,8 +205,8 @@ quire_status bench_write_rows(struct session *s, const struct bench_row *rows, s
         return json_write(run, &s->output, err);
     }
     if (s->o->csv) { /* a line says all that a plot or a comparison needs */
-        json_object_set_new(run, "peak_operations", json_real(flops));
-        json_object_set_new(run, "peak_memory_read", json_real(peaks->memory_read));
+        json_object_set_new(run, "peak_operations", json_finite(flops));
+        json_object_set_new(run, "peak_memory_read", json_finite(peaks->memory_read));
         status = write_csv(&s->output, list, run, err);
     } else {
         status = write_table(s, list, peaks, err);

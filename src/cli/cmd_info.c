@@ -20,19 +20,19 @@ static void add_config(json_t *to, const quire_config *c)
     json_object_set_new(to, "head_dim", json_integer(c->head_dim));
     json_object_set_new(to, "n_layers", json_integer(c->n_layers));
     json_object_set_new(to, "d_ff", json_integer(c->d_ff));
-    json_object_set_new(to, "expansion_ratio", json_real((double)c->d_ff / c->d_model));
+    json_object_set_new(to, "expansion_ratio", json_finite((double)c->d_ff / c->d_model));
     json_object_set_new(to, "max_seq_len", json_integer(c->max_seq_len));
     json_object_set_new(to, "vocab_size", json_integer(c->vocab_size));
     json_object_set_new(to, "no_bias", json_boolean(c->no_bias));
     json_object_set_new(to, "alibi", json_boolean(c->alibi));
-    json_object_set_new(to, "alibi_bias_max", json_real((double)c->alibi_bias_max));
-    json_object_set_new(to, "clip_qkv", json_real((double)c->clip_qkv));
+    json_object_set_new(to, "alibi_bias_max", json_finite((double)c->alibi_bias_max));
+    json_object_set_new(to, "clip_qkv", json_finite((double)c->clip_qkv));
     json_object_set_new(to, "qk_ln", json_boolean(c->qk_ln));
-    json_object_set_new(to, "softmax_scale", json_real((double)c->softmax_scale));
-    json_object_set_new(to, "logit_scale", json_real((double)c->logit_scale));
+    json_object_set_new(to, "softmax_scale", json_finite((double)c->softmax_scale));
+    json_object_set_new(to, "logit_scale", json_finite((double)c->logit_scale));
     json_object_set_new(to, "learned_pos_emb", json_boolean(c->learned_pos_emb));
     json_object_set_new(to, "norm_type", json_string(c->norm_type == QUIRE_NORM_RMSNORM ? "rmsnorm" : "layernorm"));
-    json_object_set_new(to, "norm_eps", json_real((double)c->norm_eps));
+    json_object_set_new(to, "norm_eps", json_finite((double)c->norm_eps));
     json_object_set_new(to, "tie_word_embeddings", json_boolean(c->tie_word_embeddings));
 }
 

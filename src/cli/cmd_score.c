@@ -56,8 +56,8 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
         add(&score->all, logprobs[i]);
         add(&score->buckets[bucket_of(position)], logprobs[i]);
         if (score->tokens)
-            json_array_append_new(score->tokens,
-                                  json_pack("[I,i,f]", (json_int_t)position, (int)ids[i], (double)logprobs[i]));
+            json_array_append_new(score->tokens, json_pack("[I,i,o]", (json_int_t)position, (int)ids[i],
+                                                           json_finite((double)logprobs[i])));
         else if (s->o->per_token)
             session_print(s, "%" PRIu64 "\t%" PRId32 "\t%.8f\n", position, ids[i], (double)logprobs[i]);
     }
@@ -65,8 +65,9 @@ static void on_logprobs(void *user, uint64_t first, const int32_t *ids, const fl
 
 static json_t *bucket_json(const struct bucket *bucket, uint64_t first, uint64_t last)
 {
-    return json_pack("{s:I,s:I,s:I,s:f,s:f}", "first", (json_int_t)first, "last", (json_int_t)last, "tokens",
-                     (json_int_t)bucket->n, "mean_nll", mean(bucket), "perplexity", exp(mean(bucket)));
+    return json_pack("{s:I,s:I,s:I,s:o,s:o}", "first", (json_int_t)first, "last", (json_int_t)last, "tokens",
+                     (json_int_t)bucket->n, "mean_nll", json_finite(mean(bucket)), "perplexity",
+                     json_finite(exp(mean(bucket))));
 }
 
 static uint64_t bucket_last(const struct score *score, size_t bucket)
@@ -80,8 +81,8 @@ static quire_status write_json(struct score *score, const struct receipt *receip
     json_t *object = json_object(), *buckets = json_array();
     receipt_add_json(object, score->s, receipt);
     json_object_set_new(object, "scored_tokens", json_integer((json_int_t)score->all.n));
-    json_object_set_new(object, "mean_nll", json_real(mean(&score->all)));
-    json_object_set_new(object, "perplexity", json_real(exp(mean(&score->all))));
+    json_object_set_new(object, "mean_nll", json_finite(mean(&score->all)));
+    json_object_set_new(object, "perplexity", json_finite(exp(mean(&score->all))));
     for (size_t b = 0; b < N_BUCKETS; b++)
         if (score->buckets[b].n > 0)
             json_array_append_new(buckets, bucket_json(&score->buckets[b], bucket_first(b), bucket_last(score, b)));

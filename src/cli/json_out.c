@@ -1,5 +1,6 @@
 #include "json_out.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,11 @@ json_t *json_text(const char *bytes, size_t n)
     text = json_stringn(ascii, n_ascii);
     free(ascii);
     return text;
+}
+
+json_t *json_finite(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 quire_status json_write(json_t *object, struct output *output, quire_error *err)

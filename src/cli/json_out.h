@@ -10,6 +10,9 @@
 /* A string of any bytes: what is not UTF-8 (a file's name may be anything) becomes U+FFFD. */
 json_t *json_text(const char *bytes, size_t n);
 
+/* A number; null for an infinity or a NaN, which JSON cannot say. */
+json_t *json_finite(double value);
+
 /* Writes the object as one line, flushes, and releases it. NULL: there was no memory to build it. */
 quire_status json_write(json_t *object, struct output *output, quire_error *err);
 

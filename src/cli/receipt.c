@@ -112,7 +112,7 @@ static json_t *paths_json(const struct document *d)
 
 static json_t *seconds_json(double seconds)
 {
-    return json_real((double)(int64_t)(seconds * 1e6 + 0.5) / 1e6);
+    return json_finite((double)(int64_t)(seconds * 1e6 + 0.5) / 1e6);
 }
 
 static json_t *plan_json(const quire_plan *plan)

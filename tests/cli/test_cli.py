@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 
 import cli_case
 from cli_case import STORY, COMMANDS, Case, main
@@ -281,6 +282,25 @@ class Score(Case):
             part = [-l for p, _, l in rows if bucket["first"] <= p <= bucket["last"]]
             self.assertEqual(len(part), bucket["tokens"])
             self.assertAlmostEqual(bucket["mean_nll"], sum(part) / len(part), places=5)
+
+    def test_json_has_no_numbers_that_json_cannot_say(self):
+        """A model so sure of itself that the perplexity is beyond all numbers."""
+        model = self.folder / "sure"
+        shutil.copytree(self.model, model)
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "logit_scale": 1e4}))
+
+        def refuse(constant):
+            self.fail(f"{constant} is not JSON")
+        out = self.run_quire("score", "--json", "--per-token", "-m", str(model), self.story).out
+        result = json.loads(out, parse_constant=refuse)
+        self.assertGreater(result["mean_nll"], 710)
+        self.assertIn("perplexity", result)
+        self.assertIsNone(result["perplexity"])
+        self.assertEqual(sum(bucket["tokens"] for bucket in result["by_position"]), result["scored_tokens"])
+        for bucket in result["by_position"]:
+            self.assertIsNone(bucket["perplexity"])
+        self.assertEqual(len(result["per_token"]), result["scored_tokens"])
 
     def test_json_per_token(self):
         _, rows = self.per_token("-q")
