@@ -78,7 +78,8 @@ static void format_default(char *text, size_t size, const struct option_row *row
     case OPTION_FLAG:
     case OPTION_LIST:
     case OPTION_SIZE: break;
-    case OPTION_TEXT: {
+    case OPTION_TEXT:
+    case OPTION_WORDS: {
         const char *value = *(const char *const *)(const void *)field;
         if (value)
             snprintf(text, size, " [%s]", value);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +119,7 @@ const struct option_row option_rows[] = {
      "as they are; in a folder f32 for what is quantised"},
     {"force", 0, NULL, OPTION_FLAG, FIELD(force), 0, 0, ON(COMMAND_CONVERT), GROUP_CONVERTING,
      "replace OUT where it exists", NULL},
-    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON(COMMAND_CONVERT), GROUP_CONVERTING,
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 1024, ON(COMMAND_CONVERT), GROUP_CONVERTING,
      "threads that convert numbers", "the processors that may be used"},
     {"keys", 0, NULL, OPTION_FLAG, FIELD(keys), 0, 0, ON(COMMAND_TRAIN), GROUP_TRAINING,
      "write every key of a configuration, its default and its range", NULL},
@@ -147,7 +148,7 @@ const struct option_row option_rows[] = {
 
     {"max-tokens", 'n', "N", OPTION_COUNT64, FIELD(max_tokens), 0, MOST_TOKENS, ON_WRITING, GROUP_WRITING,
      "write at most N tokens; 0 reads, for later questions, and writes nothing", NULL},
-    {"prompt", 0, "TEXT", OPTION_TEXT, FIELD(prompt), 0, 0, ON(COMMAND_CONTINUE), GROUP_WRITING,
+    {"prompt", 0, "TEXT", OPTION_WORDS, FIELD(prompt), 0, 0, ON(COMMAND_CONTINUE), GROUP_WRITING,
      "the continuation starts with a paragraph of TEXT (not repeated in the output)", NULL},
     {"prompt-format", 0, "FORMAT", OPTION_TEXT, FIELD(format), 0, 0, ON_WRITING, GROUP_WRITING,
      "how the text is wrapped: plain, instruct or chatml", "plain for continue, else the model's own"},
@@ -200,13 +201,13 @@ const struct option_row option_rows[] = {
      "store keys and values as f32, f16, bf16, int8 or int4", NULL},
     {"attn-eps", 0, "E", OPTION_NUMBER, FIELD(attn_eps), 0, 1, ON_READING | ON(COMMAND_BENCH), GROUP_COMPUTING,
      "leave out older keys whose attention weights are proved to be at most E together; 0 reads all", "6e-08, 2^-24"},
-    {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
+    {"chunk", 0, "TOKENS", OPTION_COUNT, FIELD(chunk_tokens), 1, 1 << 20, ON_ENGINE, GROUP_COMPUTING,
      "tokens that go through a layer together", "512"},
     {"span", 0, "TOKENS", OPTION_COUNT, FIELD(span_tokens), 1, MOST_TOKENS, ON_ENGINE, GROUP_COMPUTING,
      "tokens that go through the model layer by layer", "as many as memory allows"},
     {"draft", 0, "N", OPTION_COUNT, FIELD(draft_tokens), 0, QUIRE_DRAFT_MOST, ON_WRITING, GROUP_COMPUTING,
      "where the text repeats itself, compute up to N tokens ahead; what is written stays the same; 0: none", NULL},
-    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 4096, ON_ENGINE | ON_TRAIN, GROUP_COMPUTING,
+    {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 1024, ON_ENGINE | ON_TRAIN, GROUP_COMPUTING,
      "threads that compute", "the processors that may be used"},
     {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_ENGINE | ON_TRAIN, GROUP_COMPUTING,
      "kernels to use: ref, base, avx2, avx2-i16, avx512, avx512-vnni, avx512-bf16 or amx-bf16",
@@ -254,14 +255,18 @@ bool option_applies(const struct option_row *row, enum command_id command)
 
 static quire_status out_of_range(const struct option_row *row, const char *text, quire_error *err)
 {
+    double bytes;
+    if (row->kind == OPTION_SIZE && options_read_size(text, &bytes))
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a size from 1 byte to %.0fG", row->name,
+                          text, row->most / 0x1p30);
     if (row->kind == OPTION_SIZE)
         return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a size such as 800M or 1.5G", row->name,
                           text);
-    if (row->most >= MOST_TOKENS)
-        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a whole number from %.0f on", row->name,
-                          text, row->least);
-    return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a %s from %g to %g", row->name, text,
-                      row->kind == OPTION_NUMBER ? "number" : "whole number", row->least, row->most);
+    if (row->kind == OPTION_NUMBER)
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a number from %g to %g", row->name, text,
+                          row->least, row->most);
+    return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': '%s' is not a whole number from %.0f to %.0f", row->name,
+                      text, row->least, row->most);
 }
 
 static bool is_in_range(const struct option_row *row, double value)
@@ -309,6 +314,14 @@ bool options_read_size(const char *text, double *bytes)
     return *rest == '\0';
 }
 
+/* jansson takes nothing else. */
+static bool is_utf8(const char *text)
+{
+    json_t *string = json_string(text);
+    json_decref(string);
+    return string != NULL;
+}
+
 static quire_status set_value(struct options *out, const struct option_row *row, const char *text, quire_error *err)
 {
     char *field = (char *)out + row->offset;
@@ -316,9 +329,12 @@ static quire_status set_value(struct options *out, const struct option_row *row,
     double number = 0;
     const char *rest;
     bool is_valid = true;
+    if ((row->kind == OPTION_WORDS || row->kind == OPTION_LIST) && !is_utf8(text))
+        return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s': the text is not valid UTF-8", row->name);
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)(void *)field = true; break;
-    case OPTION_TEXT: *(const char **)(void *)field = text; break;
+    case OPTION_TEXT:
+    case OPTION_WORDS: *(const char **)(void *)field = text; break;
     case OPTION_LIST:
         if (out->n_stop == MAX_STOP_STRINGS)
             return quire_fail(err, QUIRE_ERR_USAGE, "option '--%s' is given more than %d times", row->name,
@@ -383,6 +399,8 @@ static quire_status check_together(const struct options *o, quire_error *err)
                           o->command == COMMAND_CONVERT    ? "model"
                           : o->command == COMMAND_FINETUNE ? "configuration"
                                                            : "question");
+    if (o->command == COMMAND_ASK && !is_utf8(o->arguments[o->n_arguments - 1]))
+        return quire_fail(err, QUIRE_ERR_USAGE, "the question is not valid UTF-8");
     if (o->n_arguments > row->most_arguments)
         return quire_fail(err, QUIRE_ERR_USAGE, "unexpected argument '%s'", o->arguments[row->most_arguments]);
     if (o->command == COMMAND_CONVERT && !o->out)
@@ -418,12 +436,13 @@ static quire_status check_together(const struct options *o, quire_error *err)
 }
 
 /* Tables for getopt_long of what the command takes. A long option's value is its row, moved beyond the letters. */
-enum { FIRST_ROW_VALUE = 1000, MAX_ROWS = 64 };
+enum { IS_ARGUMENT = 1, FIRST_ROW_VALUE = 1000, MAX_ROWS = 64 };
 _Static_assert(sizeof option_rows / sizeof option_rows[0] < MAX_ROWS, "the option table has outgrown getopt's");
 
-static void make_getopt_tables(enum command_id command, struct option longs[MAX_ROWS], char shorts[2 * MAX_ROWS + 2])
+static void make_getopt_tables(enum command_id command, struct option longs[MAX_ROWS], char shorts[2 * MAX_ROWS + 3])
 {
     size_t n_longs = 0, n_shorts = 0;
+    shorts[n_shorts++] = '-'; /* arguments come as values of 1, in their place, whatever POSIXLY_CORRECT says */
     shorts[n_shorts++] = ':'; /* a missing value is told apart from an unknown option */
     for (size_t i = 0; i < n_option_rows; i++) {
         const struct option_row *row = &option_rows[i];
@@ -455,12 +474,18 @@ static const struct option_row *find_row(int value)
 static quire_status parse_options(struct options *out, int argc, char **argv, quire_error *err)
 {
     struct option longs[MAX_ROWS];
-    char shorts[2 * MAX_ROWS + 2];
+    char shorts[2 * MAX_ROWS + 3];
     make_getopt_tables(out->command, longs, shorts);
-    optind = 0; /* start afresh, and reorder whatever the environment says */
+    char **arguments = argv + 1; /* they are moved to the front, over what has been read */
+    size_t n_arguments = 0;
+    optind = 0; /* start afresh */
     opterr = 0;
     for (int value; (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
         const char *word = argv[optind - 1];
+        if (value == IS_ARGUMENT) {
+            arguments[n_arguments++] = optarg;
+            continue;
+        }
         if (value == ':' && optopt < FIRST_ROW_VALUE)
             return quire_fail(err, QUIRE_ERR_USAGE, "option '-%c' needs a value", optopt);
         if (value == ':')
@@ -473,8 +498,10 @@ static quire_status parse_options(struct options *out, int argc, char **argv, qu
         if (status != QUIRE_OK)
             return status;
     }
-    out->arguments = (const char *const *)(argv + optind);
-    out->n_arguments = (size_t)(argc - optind);
+    while (optind < argc) /* behind -- */
+        arguments[n_arguments++] = argv[optind++];
+    out->arguments = (const char *const *)arguments;
+    out->n_arguments = n_arguments;
     return QUIRE_OK;
 }
 

@@ -88,8 +88,9 @@ struct options {
 /* What the value of an option is, and so how it is read and shown. */
 enum option_kind {
     OPTION_FLAG,    /* bool */
-    OPTION_TEXT,    /* const char * */
-    OPTION_LIST,    /* appended to stop */
+    OPTION_TEXT,    /* const char *; a path or a name */
+    OPTION_WORDS,   /* const char *; UTF-8 */
+    OPTION_LIST,    /* UTF-8, appended to stop */
     OPTION_COUNT,   /* uint32_t */
     OPTION_COUNT64, /* uint64_t */
     OPTION_SIZE,    /* uint64_t bytes: 800M, 1.5G */
@@ -145,7 +146,7 @@ bool options_read_size(const char *text, double *bytes);
 /* Whether the row belongs to the command. */
 bool option_applies(const struct option_row *row, enum command_id command);
 
-/* Reads a command line. *out is filled on success; its strings are argv's, which is reordered so that the arguments
+/* Reads a command line. *out is filled on success; its strings are argv's, which is rewritten so that the arguments
  * stand together. Errors: USAGE; *command then tells whose help would do (N_COMMANDS: the program's). */
 quire_status options_parse(struct options *out, int argc, char **argv, enum command_id *command, quire_error *err);
 

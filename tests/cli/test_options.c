@@ -38,9 +38,20 @@ static void options_and_arguments_may_be_mixed(void)
     CHECK_EQ_STR(o.model, "x.gguf");
     CHECK(o.quiet && !o.json);
 
-    CHECK_OK(parse(&o, &err, WORDS("ask", "a.txt", "--", "-n?")));
-    CHECK_EQ_INT(o.n_arguments, 2);
+    CHECK_OK(parse(&o, &err, WORDS("ask", "-n5", "a.txt", "-q", "--", "-n?", "--", "--json")));
+    CHECK_EQ_INT(o.n_arguments, 4);
+    CHECK_EQ_STR(o.arguments[0], "a.txt");
     CHECK_EQ_STR(o.arguments[1], "-n?");
+    CHECK_EQ_STR(o.arguments[2], "--");
+    CHECK_EQ_STR(o.arguments[3], "--json");
+    CHECK(o.quiet && !o.json && o.max_tokens == 5);
+}
+
+static void the_environment_does_not_decide_where_options_stand(void)
+{
+    CHECK_EQ_INT(setenv("POSIXLY_CORRECT", "1", 1), 0);
+    options_and_arguments_may_be_mixed();
+    unsetenv("POSIXLY_CORRECT");
 }
 
 static void every_option_of_the_table_is_read(void)
@@ -51,8 +62,8 @@ static void every_option_of_the_table_is_read(void)
             if (!option_applies(row, (enum command_id)id))
                 continue;
             static const char *const values[] = {
-                [OPTION_TEXT] = "f32",  [OPTION_LIST] = "text", [OPTION_COUNT] = "7",
-                [OPTION_COUNT64] = "7", [OPTION_SIZE] = "7K",   [OPTION_NUMBER] = "1",
+                [OPTION_TEXT] = "f32",  [OPTION_WORDS] = "text", [OPTION_LIST] = "text", [OPTION_COUNT] = "7",
+                [OPTION_COUNT64] = "7", [OPTION_SIZE] = "7K",    [OPTION_NUMBER] = "1",
             };
             char name[64];
             struct options o;
@@ -74,13 +85,57 @@ static void every_option_of_the_table_is_read(void)
             const char *field = (const char *)&o + row->offset;
             switch (row->kind) {
             case OPTION_FLAG: CHECK(*(const bool *)(const void *)field); break;
-            case OPTION_TEXT: CHECK_EQ_STR(*(const char *const *)(const void *)field, value); break;
+            case OPTION_TEXT:
+            case OPTION_WORDS: CHECK_EQ_STR(*(const char *const *)(const void *)field, value); break;
             case OPTION_LIST: CHECK_EQ_INT(o.n_stop, 1); break;
             case OPTION_COUNT: CHECK_EQ_INT(*(const uint32_t *)(const void *)field, 7); break;
             case OPTION_COUNT64: CHECK_EQ_INT(*(const uint64_t *)(const void *)field, 7); break;
             case OPTION_SIZE: CHECK_EQ_INT(*(const uint64_t *)(const void *)field, 7 * 1024); break;
             case OPTION_NUMBER: CHECK(*(const float *)(const void *)field == 1.0f); break;
             }
+        }
+    }
+}
+
+static void no_numeric_option_takes_what_is_no_number(void)
+{
+    static const char *const wrong[] = {"",
+                                        " ",
+                                        "x",
+                                        "-1",
+                                        "+1",
+                                        " 1",
+                                        "1 ",
+                                        "1x",
+                                        "0x10",
+                                        "1,5",
+                                        "inf",
+                                        "nan",
+                                        "-0",
+                                        "1e",
+                                        "1e+",
+                                        "1e400",
+                                        "1.5.5",
+                                        "99999999999999999999999999",
+                                        "9999999999G",
+                                        "1\n",
+                                        "\xff"};
+    for (size_t i = 0; i < n_option_rows; i++) {
+        const struct option_row *row = &option_rows[i];
+        enum command_id id = 0;
+        while (!option_applies(row, id))
+            id++;
+        if (row->kind != OPTION_COUNT && row->kind != OPTION_COUNT64 && row->kind != OPTION_SIZE &&
+            row->kind != OPTION_NUMBER)
+            continue;
+        for (size_t j = 0; j < sizeof wrong / sizeof wrong[0]; j++) {
+            char name[80];
+            struct options o;
+            quire_error err;
+            snprintf(name, sizeof name, "--%s=%s", row->name, wrong[j]);
+            CHECK_EQ_INT(parse(&o, &err, WORDS(command_rows[id].name, name, "x", "-ox")), QUIRE_ERR_USAGE);
+            snprintf(name, sizeof name, "option '--%s': '%s' is not a ", row->name, wrong[j]);
+            CHECK_MESSAGE(err, name);
         }
     }
 }
@@ -121,10 +176,16 @@ static void mistakes_are_named(void)
         {{"continue", "-n"}, "option '-n' needs a value"},
         {{"continue", "--max-tokens"}, "option '--max-tokens' needs a value"},
         {{"continue", "--json=yes"}, "option '--json' takes no value"},
-        {{"continue", "-n", "-5"}, "'-5' is not a whole number from 0 on"},
+        {{"continue", "-n", "-5"}, "'-5' is not a whole number from 0 to 2147483647"},
         {{"continue", "--chunk", "0"}, "'0'"},
         {{"continue", "-n", "12x"}, "'12x'"},
-        {{"continue", "-n", "99999999999999999999"}, "99999999999999999999"},
+        {{"continue", "-n", "99999999999999999999"},
+         "'99999999999999999999' is not a whole number from 0 to 2147483647"},
+        {{"info", "--memory", "9999999999G"}, "'9999999999G' is not a size from 1 byte to 4294967296G"},
+        {{"info", "--memory", "0"}, "'0' is not a size from 1 byte"},
+        {{"continue", "--prompt", "\xff"}, "option '--prompt': the text is not valid UTF-8"},
+        {{"continue", "--stop", "caf\xc3"}, "option '--stop': the text is not valid UTF-8"},
+        {{"ask", "a.txt", "who\xff"}, "the question is not valid UTF-8"},
         {{"continue", "--top-p", "1.5"}, "not a number from 1e-06 to 1"},
         {{"continue", "--top-p", "nan"}, "'nan' is not a number"},
         {{"continue", "--temperature", "-1"}, "'-1' is not a number from 0 to 1000"},
@@ -175,6 +236,8 @@ static void stop_strings_are_collected_in_order(void)
 
 static const struct test tests[] = {
     {"options_and_arguments_may_be_mixed", options_and_arguments_may_be_mixed},
+    {"the_environment_does_not_decide_where_options_stand", the_environment_does_not_decide_where_options_stand},
+    {"no_numeric_option_takes_what_is_no_number", no_numeric_option_takes_what_is_no_number},
     {"every_option_of_the_table_is_read", every_option_of_the_table_is_read},
     {"sizes_have_suffixes", sizes_have_suffixes},
     {"mistakes_are_named", mistakes_are_named},
