@@ -38,6 +38,10 @@ char *text_bytes(char buffer[TEXT_SIZE], uint64_t n_bytes)
 
 char *text_time(char buffer[TEXT_SIZE], double seconds)
 {
+    if (seconds < 0.0005) {
+        snprintf(buffer, TEXT_SIZE, "<1 ms");
+        return buffer;
+    }
     if (seconds < 0.9995) {
         snprintf(buffer, TEXT_SIZE, "%.0f ms", seconds * 1000);
         return buffer;

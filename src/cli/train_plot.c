@@ -5,10 +5,12 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,6 +137,13 @@ static void write_script(FILE *to, const struct plot *plot)
             "plot $train using 1:3 with lines lw 1.5 lc rgb '#228833' notitle\nunset multiplot\n");
 }
 
+/* What failed leaves no half of a picture; a device that the picture was to go to stays. */
+static bool remove_picture(const char *svg_path)
+{
+    struct stat st;
+    return lstat(svg_path, &st) == 0 && S_ISREG(st.st_mode) && unlink(svg_path) == 0;
+}
+
 /* gnuplot with the script on its standard input and the picture on its standard output. */
 static quire_status start(pid_t *child, int *script, const char *svg_path, quire_error *err)
 {
@@ -157,7 +166,7 @@ static quire_status start(pid_t *child, int *script, const char *svg_path, quire
     }
     close(ends[1]);
     /* Where the picture could be made, it is the program that is not there. */
-    if (result == ENOENT && unlink(svg_path) == 0)
+    if (result == ENOENT && remove_picture(svg_path))
         return quire_fail(err, QUIRE_ERR_IO,
                           "gnuplot is needed to draw and is not installed: apt-get install gnuplot-nox");
     return quire_fail(err, QUIRE_ERR_IO, "cannot start gnuplot to write '%s': %s", svg_path, strerror(result));
@@ -179,9 +188,10 @@ static quire_status draw(const struct plot *plot, const char *svg_path, quire_er
     }
     while (waitpid(child, &result, 0) < 0 && errno == EINTR)
         ;
-    if (!to || !WIFEXITED(result) || WEXITSTATUS(result) != 0)
-        return quire_fail(err, QUIRE_ERR_IO, "gnuplot could not draw '%s'", svg_path);
-    return QUIRE_OK;
+    if (to && WIFEXITED(result) && WEXITSTATUS(result) == 0)
+        return QUIRE_OK;
+    remove_picture(svg_path);
+    return quire_fail(err, QUIRE_ERR_IO, "gnuplot could not draw '%s'", svg_path);
 }
 
 quire_status train_plot(const char *log_path, const char *svg_path, quire_error *err)

@@ -140,6 +140,10 @@ class Train(Case):
         environment = dict(self.environment)
         self.environment["PATH"] = str(self.folder)
         self.assertIn("gnuplot is needed", self.run_quire("train", "--plot", path, "-o", "x.svg", code=3).err)
+        (self.folder / "gnuplot").write_text("#!/bin/sh\necho '<svg'\nexit 1\n")
+        (self.folder / "gnuplot").chmod(0o755)
+        self.assertIn("could not draw", self.run_quire("train", "--plot", path, "-o", "x.svg", code=3).err)
+        self.assertFalse((self.folder / "x.svg").exists())
         self.environment = environment
         self.assertIn("not JSON", self.run_quire("train", "--plot", self.story, code=3).err)
         if shutil.which("gnuplot"):
