@@ -64,24 +64,32 @@ static void take_reading(struct job *job)
     job->receipt.disk_bytes = quire_book_disk_bytes(job->book);
 }
 
+static quire_status use_drafts(struct session *s, uint32_t draft_tokens)
+{
+    if (s->draft_tokens == draft_tokens)
+        return QUIRE_OK;
+    s->draft_tokens = draft_tokens;
+    return session_open_engine(s);
+}
+
 /* The plan comes first: what cannot be done is known before the work starts. Drafts are left out where there is room
  * for all but them. */
 static quire_status plan(struct job *job, size_t n, quire_error *err)
 {
     struct session *s = job->s;
+    const struct options *o = s->o;
     quire_plan *plan = &job->receipt.plan;
     quire_error why = {0};
-    quire_status status = quire_engine_plan(s->engine, n, s->o->max_tokens, plan, &why);
-    if (status == QUIRE_ERR_NO_MEMORY && s->draft_tokens > 0) {
-        s->draft_tokens = 0;
+    quire_status status = use_drafts(s, o->draft_tokens);
+    if (status == QUIRE_OK)
+        status = quire_engine_plan(s->engine, n, o->max_tokens, plan, &why);
+    if (status == QUIRE_ERR_NO_MEMORY && o->draft_tokens > 0) {
         quire_error_clear(&why);
-        status = session_open_engine(s);
-        if (status != QUIRE_OK) /* error says why */
-            return status;
-        status = quire_engine_plan(s->engine, n, s->o->max_tokens, plan, &why);
+        status = use_drafts(s, 0);
         if (status == QUIRE_OK)
-            progress_note(&s->progress, "%s leaves no memory to compute ahead in: the run goes on as with --draft 0",
-                          job->name);
+            status = quire_engine_plan(s->engine, n, o->max_tokens, plan, &why);
+        if (status == QUIRE_OK)
+            progress_note(&s->progress, "%s: no memory is left to compute ahead in; done as with --draft 0", job->name);
     }
     if (status != QUIRE_OK)
         return quire_fail(err, status, "%s", why.message);

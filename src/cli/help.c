@@ -7,28 +7,6 @@
 
 enum { COLUMNS = 80, HELP_COLUMN = 31, VERB_COLUMN = 20 };
 
-/* A text that grows in memory. */
-struct page {
-    FILE *to;
-    char *text;
-    size_t n;
-};
-
-static bool begin(struct page *page)
-{
-    page->to = open_memstream(&page->text, &page->n);
-    return page->to != NULL;
-}
-
-static char *end(struct page *page)
-{
-    bool is_whole = fflush(page->to) == 0 && !ferror(page->to);
-    if (fclose(page->to) == 0 && is_whole)
-        return page->text;
-    free(page->text);
-    return NULL;
-}
-
 /* Writes text from column `at` on, breaking lines between words and starting each at column `indent`. */
 static void wrap(FILE *to, const char *text, int at, int indent)
 {
@@ -110,12 +88,8 @@ static void print_option(FILE *to, const struct option_row *row, const struct op
     wrap(to, help, HELP_COLUMN, HELP_COLUMN);
 }
 
-char *help_command(enum command_id command)
+static void print_command(FILE *to, enum command_id command)
 {
-    struct page page;
-    if (!begin(&page))
-        return NULL;
-    FILE *to = page.to;
     const struct command_row *row = &command_rows[command];
     struct options defaults = options_defaults(command);
     fprintf(to, "usage: quire %s [OPTION...] %s\n\n", row->name, row->arguments);
@@ -143,15 +117,11 @@ char *help_command(enum command_id command)
         fprintf(to, "See also: man quire\n");
     else
         fprintf(to, "Defaults are in brackets. See also: man quire-%s\n", row->name);
-    return end(&page);
 }
 
-char *help_program(void)
+static void print_program(FILE *to, enum command_id command)
 {
-    struct page page;
-    if (!begin(&page))
-        return NULL;
-    FILE *to = page.to;
+    (void)command;
     fprintf(to, "usage: quire COMMAND [OPTION...] [ARGUMENT...]\n\n");
     wrap(to,
          "Quire reads book-length text into an MPT language model and writes what comes next, a summary, or an answer. "
@@ -165,25 +135,17 @@ char *help_program(void)
         if (command_rows[id].example)
             fprintf(to, "  %s\n", command_rows[id].example);
     fprintf(to, "\nThe options of a command: quire COMMAND --help. The manual: man quire\n");
-    return end(&page);
 }
 
-char *help_version(void)
+static void print_version(FILE *to, enum command_id command)
 {
-    struct page page;
-    if (!begin(&page))
-        return NULL;
-    FILE *to = page.to;
+    (void)command;
     fprintf(to, "quire %s\n", quire_version());
-    return end(&page);
 }
 
-char *help_list(void)
+static void print_list(FILE *to, enum command_id command)
 {
-    struct page page;
-    if (!begin(&page))
-        return NULL;
-    FILE *to = page.to;
+    (void)command;
     for (int id = 0; id < N_COMMANDS; id++)
         for (size_t i = 0; i < n_option_rows; i++) {
             const struct option_row *row = &option_rows[i];
@@ -191,5 +153,39 @@ char *help_list(void)
                 fprintf(to, "%s\t--%s\t%c\t%s\n", command_rows[id].name, row->name, row->letter ? row->letter : '-',
                         row->argument ? row->argument : "-");
         }
-    return end(&page);
+}
+
+static char *make(void (*print)(FILE *to, enum command_id command), enum command_id command)
+{
+    char *text = NULL;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    if (!to)
+        return NULL;
+    print(to, command);
+    bool is_whole = !ferror(to);
+    if (fclose(to) == 0 && is_whole)
+        return text;
+    free(text);
+    return NULL;
+}
+
+char *help_program(void)
+{
+    return make(print_program, N_COMMANDS);
+}
+
+char *help_command(enum command_id command)
+{
+    return make(print_command, command);
+}
+
+char *help_version(void)
+{
+    return make(print_version, N_COMMANDS);
+}
+
+char *help_list(void)
+{
+    return make(print_list, N_COMMANDS);
 }

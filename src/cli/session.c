@@ -77,16 +77,16 @@ quire_status session_open_engine(struct session *s)
     options.progress = on_progress;
     options.logprobs = s->on_logprobs ? on_logprobs : NULL;
     options.user = s;
-    interrupt_watch_engine(NULL);
+    quire_engine *engine;
+    status = quire_engine_open(&engine, s->model, &options, &s->error);
+    if (status != QUIRE_OK)
+        return status;
+    interrupt_watch_engine(engine);
     quire_engine_close(s->engine);
-    s->engine = NULL;
-    status = quire_engine_open(&s->engine, s->model, &options, &s->error);
-    if (status == QUIRE_OK) {
-        interrupt_watch_engine(s->engine);
-        progress_detail(&s->progress, "engine: %s kernels, %u threads, %s keys and values", quire_engine_isa(s->engine),
-                        quire_engine_n_threads(s->engine), quire_kv_type_name(options.kv_type));
-    }
-    return status;
+    s->engine = engine;
+    progress_detail(&s->progress, "engine: %s kernels, %u threads, %s keys and values", quire_engine_isa(engine),
+                    quire_engine_n_threads(engine), quire_kv_type_name(options.kv_type));
+    return QUIRE_OK;
 }
 
 bool session_leave_store(struct session *s)

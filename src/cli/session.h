@@ -41,8 +41,8 @@ quire_status session_begin(struct session *s, const struct options *o);
 quire_status session_open(struct session *s, const struct options *o, const char *model, enum session_need need,
                           bool keeps);
 
-/* Opens the engine with `store` and `draft_tokens` as they are now; one that is open is closed before. Errors: those of
- * quire_engine_open, in error. */
+/* Opens the engine with `store` and `draft_tokens` as they are now, in place of the one that is open. Errors, in error:
+ * those of quire_engine_open; the one that is open stays. */
 quire_status session_open_engine(struct session *s);
 
 /* Where error is that nothing can be written to a store that nobody named: says so and opens the engine without it.

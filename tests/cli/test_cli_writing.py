@@ -217,8 +217,9 @@ class Writing(Case):
         need, = (need for need in json.loads(self.run_quire("info", "--json", "--chunk", "64", "--span", "64").out)["needs"]
                  if need["tokens"] == 8192)
         budget = ["--chunk", "64", "--span", "64", "--memory", str(need["least_memory_bytes"]), "--no-store"]
+        result = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, text, self.story)
+        self.assertEqual(result.err.count("as with --draft 0"), 1)  # each text is planned for itself
         result = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, text)
-        self.assertIn("as with --draft 0", result.err)
         plain = self.run_quire("continue", "-n", "5", "--head", "8192", *budget, "--draft", "0", text)
         self.assertEqual(result.out, plain.out)
         self.assertNotIn("--draft", plain.err)
