@@ -137,7 +137,7 @@ class Streams(Case):
         self.assertEqual(written[-1:], b"\n")
 
     def test_a_full_standard_error_keeps_no_run_and_loses_nothing(self):
-        for is_blocking, reads in ((True, True), (False, True), (False, False)):
+        for is_blocking, reads in ((True, True), (True, False), (False, True), (False, False)):
             ours, theirs = self.full_pipe(False)
             n_before = os.write(theirs, bytes(1 << 20))
             os.set_blocking(theirs, is_blocking)
