@@ -1,10 +1,12 @@
 /* spiece.model: a vocabulary as SentencePiece stores it, a Protocol Buffers message. What decides ids is honoured, or
- * refused by its name; the rest is passed over.
+ * refused by its name; the rest is passed over. The fields that are read, by their numbers:
  *
- *     1 pieces, each:     1 text, 2 score, 3 type
- *     2 how it was made:  3 kind, 24 spaces as suffixes, 35 bytes for what is unknown, 41 the end of a text, 44 what
- * the unknown piece decodes to 3 the normaliser:   1 name, 2 rules, 3 a space before the text, 4 squeeze spaces, 5
- * U+2581 for spaces 5 the normaliser of what is decoded: 2 rules */
+ *     1 pieces            1 piece (its text), 2 score, 3 type
+ *     2 trainer_spec      3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 42 eos_id, 44 unk_surface
+ *     3 normalizer_spec   1 name, 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces,
+ *                         5 escape_whitespaces
+ *     5 denormalizer_spec 1 name, 2 precompiled_charsmap
+ */
 #include "vocab_source.h"
 
 #include <stdio.h>
@@ -80,8 +82,8 @@ static quire_status read_making(struct message *m, const struct wire_field *oute
             is_suffix = field.value != 0;
         else if (has_type(&field, 35, WIRE_VARINT))
             m->wants_bytes = field.value != 0;
-        else if (has_type(&field, 41, WIRE_VARINT))
-            m->end_of_text = field.value;
+        else if (has_type(&field, 42, WIRE_VARINT))
+            m->end_of_text = (int64_t)field.value;
         else if (has_type(&field, 44, WIRE_BYTES)) {
             m->surface = (const char *)field.bytes;
             m->n_surface = (size_t)field.value;

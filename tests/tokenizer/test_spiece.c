@@ -289,6 +289,26 @@ static void control_pieces_are_text_unless_asked_for(void)
     quire_tokenizer_close(tokenizer);
 }
 
+/* bos_id, 41, is the beginning. */
+static void the_end_of_text_is_eos_id(void)
+{
+    static const struct {
+        uint32_t field;
+        uint64_t value;
+        int32_t end;
+    } cases[] = {{42, 1, 1}, {41, 1, -1}, {42, (uint64_t)-1, -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bytes model = small_model();
+        quire_tokenizer *tokenizer;
+        quire_error err = {0};
+        add_setting(&model, 2, cases[i].field, cases[i].value);
+        REQUIRE_OK(open_model(&tokenizer, &model, &err));
+        CHECK_EQ_INT(quire_tokenizer_end_of_text(tokenizer), cases[i].end);
+        quire_tokenizer_close(tokenizer);
+        bytes_release(&model);
+    }
+}
+
 static void fields_are_refused_by_name(void)
 {
     static const struct {
@@ -483,6 +503,7 @@ static const struct test tests[] = {
     {"little_is_held", little_is_held},
     {"a_row_whose_start_depends_on_its_end", a_row_whose_start_depends_on_its_end},
     {"control_pieces_are_text_unless_asked_for", control_pieces_are_text_unless_asked_for},
+    {"the_end_of_text_is_eos_id", the_end_of_text_is_eos_id},
     {"fields_are_refused_by_name", fields_are_refused_by_name},
     {"rules_and_long_pieces_are_refused", rules_and_long_pieces_are_refused},
     {"damaged_models", damaged_models},
