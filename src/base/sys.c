@@ -67,8 +67,8 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
 #define REAL_CALLS                                                                                                     \
     {                                                                                                                  \
         .open = real_open, .close = close, .read = read, .pread = pread, .pwrite = pwrite, .fstat = fstat,             \
-        .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate, .fsync = fsync,          \
-        .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange,                           \
+        .stat = stat, .lstat = lstat, .futimens = futimens, .ftruncate = ftruncate, .fallocate = fallocate,            \
+        .fsync = fsync, .fdatasync = fdatasync, .flock = flock, .rename = rename, .exchange = real_exchange,           \
         .rename_new = real_rename_new, .unlink = unlink, .mkdir = mkdir, .rmdir = rmdir, .fdopendir = fdopendir,       \
         .readdir = readdir, .statvfs = statvfs, .mmap = mmap, .uring_open = real_uring_open,                           \
         .uring_open_for_reads = real_uring_open_for_reads, .uring_register = io_uring_register_buffers,                \
@@ -78,22 +78,72 @@ static int real_uring_wait(struct io_uring *ring, struct io_uring_cqe **completi
 const struct sys_calls sys_real = REAL_CALLS;
 struct sys_calls sys = REAL_CALLS;
 
+static const char *kind_of(mode_t mode)
+{
+    if (S_ISDIR(mode))
+        return "a folder";
+    if (S_ISFIFO(mode))
+        return "a FIFO";
+    return S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
+/* What is no file is not even opened, which could act on a device, and would be felt by a FIFO's writer; and where it
+ * takes the file's place after the look, O_NONBLOCK does not wait for it. */
+quire_status sys_open_file(int *fd, struct stat *st, const char *path, quire_error *err)
+{
+    struct stat found;
+    int opened = -1;
+    bool is_file =
+        sys.stat(path, &found) != 0 || S_ISREG(found.st_mode); /* opening says why there was nothing to see */
+    if (is_file) {
+        do
+            opened = sys.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+        while (opened < 0 && errno == EINTR);
+        if (opened < 0)
+            return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+        if (sys.fstat(opened, &found) != 0) {
+            quire_fail(err, QUIRE_ERR_IO, "cannot stat '%s': %s", path, strerror(errno));
+            sys.close(opened);
+            return QUIRE_ERR_IO;
+        }
+        is_file = S_ISREG(found.st_mode);
+    }
+    if (!is_file) {
+        if (opened >= 0)
+            sys.close(opened);
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is %s, expected a regular file", path, kind_of(found.st_mode));
+    }
+    *fd = opened;
+    *st = found;
+    return QUIRE_OK;
+}
+
+/* A file of no bytes that has some: what the system makes up while it is read, as below /proc. */
+static quire_status check_is_empty(int fd, const char *path, quire_error *err)
+{
+    char byte;
+    ssize_t n = sys.pread(fd, &byte, 1, 0);
+    if (n < 0)
+        return quire_fail(err, QUIRE_ERR_IO, "cannot read '%s': %s", path, strerror(errno));
+    return n == 0
+               ? QUIRE_OK
+               : quire_fail(err, QUIRE_ERR_FORMAT,
+                            "'%s' does not say how many bytes it has, so that it cannot be mapped; copy it to a file "
+                            "on a disk",
+                            path);
+}
+
 quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err)
 {
     struct stat st;
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
-    if (sys.fstat(fd, &st) != 0) {
-        quire_fail(err, QUIRE_ERR_IO, "cannot stat '%s': %s", path, strerror(errno));
-        sys.close(fd);
-        return QUIRE_ERR_IO;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        sys.close(fd);
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not a regular file", path);
-    }
-    quire_status status = sys_map_open_file(out, fd, (size_t)st.st_size, path, err);
+    int fd;
+    quire_status status = sys_open_file(&fd, &st, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    if (st.st_size == 0)
+        status = check_is_empty(fd, path, err);
+    if (status == QUIRE_OK)
+        status = sys_map_open_file(out, fd, (size_t)st.st_size, path, err);
     sys.close(fd);
     return status;
 }
@@ -277,34 +327,70 @@ quire_status sys_make_folders(const char *path, quire_error *err)
     return status;
 }
 
+struct whole {
+    char *bytes; /* and one more, for a NUL */
+    size_t n, capacity;
+};
+
+/* Up to where the file ends, whatever it said of its size: it may be written to meanwhile, or have no size at all. */
+static quire_status read_to_end(struct whole *whole, int fd, size_t n_claimed, const char *path, size_t max_bytes,
+                                quire_error *err)
+{
+    size_t need = size_min(n_claimed, max_bytes) + 2; /* the end shows without another reservation */
+    for (;;) {
+        void *bytes = whole->bytes;
+        quire_status status = mem_reserve(&bytes, &whole->capacity, need, 1, "a file", err);
+        whole->bytes = bytes;
+        if (status != QUIRE_OK)
+            return status;
+        ssize_t got = sys.pread(fd, whole->bytes + whole->n, whole->capacity - whole->n - 1, (off_t)whole->n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return quire_fail(err, QUIRE_ERR_IO, "cannot read '%s': %s", path, strerror(errno));
+        if (got == 0)
+            break;
+        whole->n += (size_t)got;
+        if (whole->n > max_bytes)
+            return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %zu bytes or more, expected at most %zu", path, whole->n,
+                              max_bytes);
+        need = whole->n + 2;
+    }
+    if (whole->n < n_claimed)
+        return quire_fail(err, QUIRE_ERR_IO,
+                          "'%s' became shorter while it was read: it ends at byte %zu, and had %zu bytes when opened",
+                          path, whole->n, n_claimed);
+    whole->bytes[whole->n] = '\0';
+    return QUIRE_OK;
+}
+
 quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_t max_bytes, quire_error *err)
 {
-    struct sys_map map;
-    quire_status status = sys_map_file(&map, path, err);
+    struct whole whole = {0};
+    struct stat st;
+    int fd;
+    quire_status status = sys_open_file(&fd, &st, path, err);
     if (status != QUIRE_OK)
         return status;
-    if (map.n_bytes > max_bytes) {
-        status =
-            quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %zu bytes, expected at most %zu", path, map.n_bytes, max_bytes);
-        goto out;
-    }
-    char *copy = mem_calloc(map.n_bytes + 1, 1, "a file", err);
-    if (!copy) {
-        status = QUIRE_ERR_NO_MEMORY;
-        goto out;
-    }
-    if (map.n_bytes > 0)
-        memcpy(copy, map.data, map.n_bytes);
-    status = sys_map_check(&map, path, err);
+    if ((uintmax_t)st.st_size > max_bytes)
+        status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %jd bytes, expected at most %zu", path,
+                            (intmax_t)st.st_size, max_bytes);
+    else
+        status = read_to_end(&whole, fd, (size_t)st.st_size, path, max_bytes, err);
+    sys.close(fd);
     if (status != QUIRE_OK) {
-        free(copy);
-        goto out;
+        free(whole.bytes);
+        return status;
     }
-    *text = copy;
-    *n_bytes = map.n_bytes;
-out:
-    sys_unmap(&map);
-    return status;
+    *text = whole.bytes;
+    *n_bytes = whole.n;
+    return QUIRE_OK;
+}
+
+bool sys_is_folder(const char *path)
+{
+    struct stat st;
+    return sys.stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 bool sys_exists(const char *path)

@@ -26,6 +26,7 @@ struct sys_calls {
     ssize_t (*pread)(int fd, void *buffer, size_t n, off_t offset);
     ssize_t (*pwrite)(int fd, const void *buffer, size_t n, off_t offset);
     int (*fstat)(int fd, struct stat *st);
+    int (*stat)(const char *path, struct stat *st);
     int (*lstat)(const char *path, struct stat *st);
     int (*futimens)(int fd, const struct timespec times[2]);
     int (*ftruncate)(int fd, off_t size);
@@ -63,7 +64,12 @@ struct sys_map {
     struct map_guard *guard;
 };
 
-/* Errors: IO, naming path; FORMAT when path is not a regular file; NO_MEMORY. */
+/* Opens a regular file to read; links are followed. A FIFO, a device, a socket or a folder is refused at once, never
+ * waited for. Errors: IO; FORMAT, by what it is; naming path. */
+quire_status sys_open_file(int *fd, struct stat *st, const char *path, quire_error *err);
+
+/* A file as long as it is now. Errors: those of sys_open_file; FORMAT where the file has bytes and says that it has
+ * none (below /proc); NO_MEMORY. */
 quire_status sys_map_file(struct sys_map *out, const char *path, quire_error *err);
 
 /* The first n_bytes of an open file, which the caller has seen to be that long; path is for messages. Errors: IO,
@@ -100,11 +106,12 @@ char *sys_folder_of(const char *path, quire_error *err);
 /* Makes path's folder and those above it, mode 0700, their names durable. Errors: IO, NO_SPACE. */
 quire_status sys_make_folders(const char *path, quire_error *err);
 
-/* Reads a small file whole; *text is NUL-terminated and malloc'ed. Errors: IO, FORMAT when it is larger than max_bytes.
- */
+/* Reads a small file to its end, whatever size it says; *text is NUL-terminated and malloc'ed. Errors: those of
+ * sys_open_file; FORMAT when it is larger than max_bytes; IO, also where it becomes shorter meanwhile; NO_MEMORY. */
 quire_status sys_read_file(char **text, size_t *n_bytes, const char *path, size_t max_bytes, quire_error *err);
 
 bool sys_exists(const char *path);
+bool sys_is_folder(const char *path);
 
 /* Seconds on a clock that only goes forward. */
 double sys_now(void);

@@ -1,7 +1,6 @@
 /* A HuggingFace folder: config.json, weights in model.safetensors or in shards with an index, the tokenizer's files.
  * From another such folder the files that are neither configuration nor weights are taken over as they are. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,20 +63,15 @@ static quire_status keep_file(void *user, const char *path, const char *name, qu
     size_t n;
     if (is_left(name))
         return QUIRE_OK;
-    quire_status status = QUIRE_OK;
-    int fd =
-        sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); /* a link is followed: HuggingFace's cache has them */
-    if (fd < 0 || sys.fstat(fd, &st) != 0)
-        status = quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
-    if (fd >= 0)
-        sys.close(fd);
-    if (status != QUIRE_OK || !S_ISREG(st.st_mode))
-        return status;
+    if (sys.stat(path, &st) != 0) /* a link is followed: HuggingFace's cache has them */
+        return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return QUIRE_OK;
     if ((uint64_t)st.st_size > MAX_KEPT_BYTES) {
         job_notice(job, "'%s' has more than %zu MiB and is left behind", path, MAX_KEPT_BYTES >> 20);
         return QUIRE_OK;
     }
-    status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
+    quire_status status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
     if (status == QUIRE_OK)
         status = fresh_write(&job->fresh, name, text, n, err);
     free(text);

@@ -2,7 +2,6 @@
 #include "model.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,22 +25,17 @@ struct look {
 static quire_status look_at(struct look *out, const char *path, quire_error *err)
 {
     struct stat st;
-    quire_status status = QUIRE_OK;
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); /* a FIFO would wait for a writer */
-    if (fd < 0)
-        return quire_fail(err, QUIRE_ERR_IO, "cannot open model '%s': %s", path, strerror(errno));
-    if (sys.fstat(fd, &st) != 0) {
-        status = quire_fail(err, QUIRE_ERR_IO, "cannot stat model '%s': %s", path, strerror(errno));
-    } else if (S_ISDIR(st.st_mode)) {
-        out->is_folder = true;
-    } else if (!S_ISREG(st.st_mode)) {
-        status = quire_fail(err, QUIRE_ERR_FORMAT, "model '%s' is neither a folder nor a regular file", path);
-    } else {
-        ssize_t n = sys.pread(fd, out->magic, sizeof out->magic, 0);
-        if (n < 0)
-            status = quire_fail(err, QUIRE_ERR_IO, "cannot read model '%s': %s", path, strerror(errno));
-        out->n_magic = n > 0 ? (size_t)n : 0;
-    }
+    int fd;
+    out->is_folder = sys_is_folder(path);
+    if (out->is_folder)
+        return QUIRE_OK;
+    quire_status status = sys_open_file(&fd, &st, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    ssize_t n = sys.pread(fd, out->magic, sizeof out->magic, 0);
+    if (n < 0)
+        status = quire_fail(err, QUIRE_ERR_IO, "cannot read model '%s': %s", path, strerror(errno));
+    out->n_magic = n > 0 ? (size_t)n : 0;
     sys.close(fd);
     return status;
 }

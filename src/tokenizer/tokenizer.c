@@ -1,7 +1,6 @@
 /* Opening: the vocabulary from its file, the searches for added tokens, the fingerprint. */
 #include "tokenizer_private.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/sys.h"
@@ -201,26 +200,24 @@ static quire_status open_gguf(struct quire_tokenizer **out, const char *path, qu
     return status;
 }
 
-/* What path is: a folder, a file that starts as a GGUF does, or neither. Whatever cannot be opened is neither; reading
- * it will say why. */
-static void look_at(const char *path, bool *is_folder, bool *is_gguf)
+/* Whether a file starts as a GGUF does. Of one that cannot be read reading it will say why. */
+static bool is_gguf(const char *path)
 {
     struct stat st;
-    char magic[4] = "";
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    *is_folder = fd >= 0 && sys.fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    *is_gguf = fd >= 0 && sys.pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
-    if (fd >= 0)
-        sys.close(fd);
+    char magic[4];
+    int fd;
+    if (sys_open_file(&fd, &st, path, NULL) != QUIRE_OK)
+        return false;
+    bool is = sys.pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
+    sys.close(fd);
+    return is;
 }
 
 quire_status quire_tokenizer_open_path(quire_tokenizer **out, const char *path, quire_error *err)
 {
-    bool is_folder, is_gguf;
-    look_at(path, &is_folder, &is_gguf);
-    if (is_gguf)
-        return open_gguf(out, path, err);
-    return is_folder ? open_folder(out, path, err) : open_file(out, path, err);
+    if (sys_is_folder(path))
+        return open_folder(out, path, err);
+    return is_gguf(path) ? open_gguf(out, path, err) : open_file(out, path, err);
 }
 
 quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *model, quire_error *err)

@@ -258,8 +258,8 @@ static void tells_gguf_types_by_name(void)
 
 static void refuses_paths_that_are_no_model(void)
 {
-    char *folder = folder_make(), path[4096];
-    check_refused("/nonexistent/model", QUIRE_ERR_IO, "cannot open model '/nonexistent/model'");
+    char *folder = folder_make();
+    check_refused("/nonexistent/model", QUIRE_ERR_IO, "cannot open '/nonexistent/model'");
     check_refused("", QUIRE_ERR_USAGE, "path");
     check_refused(folder, QUIRE_ERR_IO, "has no config.json");
     file_write(folder, "config.json", "{\"model_type\":\"mpt\"}", 20);
@@ -273,12 +273,40 @@ static void refuses_paths_that_are_no_model(void)
     check_refused(file_write(folder, "x", "", 0), QUIRE_ERR_FORMAT, "is not a model");
     check_refused(file_write(folder, "x.gguf", "words", 5), QUIRE_ERR_FORMAT, "not a GGUF file");
     check_refused(file_write(folder, "y.safetensors", "12345678{}", 10), QUIRE_ERR_UNSUPPORTED, "name the folder");
-    snprintf(path, sizeof path, "%s/fifo", folder);
-    CHECK_EQ_INT(mkfifo(path, 0600), 0);
-    check_refused(path, QUIRE_ERR_FORMAT, "neither a folder nor a regular file");
     file_write(folder, "model.safetensors", "", 0);
     check_refused(folder, QUIRE_ERR_FORMAT, "cut short");
     folder_remove(folder);
+}
+
+/* A FIFO where any of a model's files should be: no writer comes, and nobody waits for one. */
+static void refuses_fifos_at_once(void)
+{
+    static const struct {
+        const char *model;
+        const char *files[8]; /* each in its turn becomes a FIFO */
+    } cases[] = {
+        {"random-biases", {"config.json", "model.safetensors"}},
+        {"random-sharded",
+         {"config.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
+          "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"}},
+        {"gguf-storywriter-q8_0", {"model.gguf"}},
+    };
+    alarm(60);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t k = 0; cases[i].files[k]; k++) {
+            char *folder = copy_model(cases[i].model, cases[i].files), path[4096];
+            snprintf(path, sizeof path, "%s/%s", folder, cases[i].files[k]);
+            CHECK_EQ_INT(unlink(path), 0);
+            CHECK_EQ_INT(mkfifo(path, 0600), 0);
+            check_refused(strstr(path, ".gguf") ? path : folder, QUIRE_ERR_FORMAT,
+                          "is a FIFO, expected a regular file");
+            folder_remove(folder);
+        }
+    char *folder = COPY("random-biases"), path[4096];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    CHECK_EQ_INT(mkfifo(path, 0600), 0);
+    check_refused_folder(folder, QUIRE_ERR_FORMAT, "is a FIFO, expected a regular file");
+    alarm(0);
 }
 
 static void opens_a_gguf_of_any_name(void)
@@ -464,6 +492,7 @@ static const struct test tests[] = {
     {"names_what_is_wrong_with_a_gguf", names_what_is_wrong_with_a_gguf},
     {"tells_gguf_types_by_name", tells_gguf_types_by_name},
     {"refuses_paths_that_are_no_model", refuses_paths_that_are_no_model},
+    {"refuses_fifos_at_once", refuses_fifos_at_once},
     {"opens_a_gguf_of_any_name", opens_a_gguf_of_any_name},
     {"follows_an_index_but_not_out_of_the_folder", follows_an_index_but_not_out_of_the_folder},
     {"every_system_call_that_fails_is_an_error", every_system_call_that_fails_is_an_error},

@@ -214,6 +214,15 @@ static void paths_that_lead_nowhere(void)
     quire_error_clear(&err);
     CHECK_EQ_INT(quire_tokenizer_open_path(&tokenizer, QUIRE_SOURCE_DIR "/tests", &err), QUIRE_ERR_IO);
     CHECK_MESSAGE(err, "/tests/tokenizer.json");
+    quire_error_clear(&err);
+    char path[64];
+    write_temporary(path, "", 0);
+    CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+    alarm(60);
+    CHECK_EQ_INT(quire_tokenizer_open_path(&tokenizer, path, &err), QUIRE_ERR_FORMAT);
+    CHECK_MESSAGE(err, "is a FIFO, expected a regular file");
+    alarm(0);
+    unlink(path);
     CHECK(tokenizer == NULL);
 }
 
