@@ -2,8 +2,8 @@
  *
  * Regular files are read through io_uring with several reads in flight on registered buffers; where the kernel refuses
  * io_uring, and for pipes, terminals and FIFOs, plain reads give the same bytes. A byte-order mark at the start is
- * dropped; line ends are kept as they are. What a file holds when the reader reaches its end is what is read: a file
- * that grows meanwhile is read to the size it had when it was opened, one that shrinks is an error. */
+ * dropped; line ends are kept as they are. A file is read to where it ends when the reader gets there, whatever
+ * size it said: also one that grows meanwhile, or that has no size, as below /proc; one that shrinks is an error. */
 #ifndef QUIRE_READER_H
 #define QUIRE_READER_H
 
@@ -50,7 +50,7 @@ QUIRE_API quire_status quire_reader_next(quire_reader *reader, const char **byte
  * Safe in a signal handler, however it was installed, and from another thread; not after quire_reader_close. */
 QUIRE_API void quire_reader_cancel(quire_reader *reader);
 
-/* Size in bytes where it is known beforehand (regular files), or -1. */
+/* Size in bytes as a regular file says it when it is opened, or -1. */
 QUIRE_API int64_t quire_reader_size(const quire_reader *reader);
 
 /* Bytes of the document that were handed out so far, counted as they stand in the document: a dropped byte-order mark

@@ -8,6 +8,8 @@
 #include "base/sys.h"
 #include "reader/reader_source.h"
 
+enum { LEAST_BUFFER_BYTES = 4096 };
+
 struct pread_source {
     struct reader_source source;
     struct reader_input *input;
@@ -27,39 +29,46 @@ quire_status reader_fail_cancelled(const struct reader_input *input, quire_error
     return quire_fail(err, QUIRE_ERR_CANCELLED, "reading %s was stopped", input->name);
 }
 
-quire_status reader_fill(struct reader_input *input, unsigned char *bytes, size_t n, int64_t offset, quire_error *err)
+quire_status reader_fill(struct reader_input *input, unsigned char *bytes, size_t n, int64_t offset, size_t *n_read,
+                         quire_error *err)
 {
-    while (n > 0) {
-        ssize_t got = sys.pread(input->fd, bytes, n, offset);
+    size_t n_done = 0;
+    while (n_done < n) {
+        int64_t at = offset + (int64_t)n_done;
+        ssize_t got = sys.pread(input->fd, bytes + n_done, n - n_done, at);
         if (got > 0) {
-            bytes += got;
-            n -= (size_t)got;
-            offset += got;
+            n_done += (size_t)got;
+        } else if (got == 0 && at >= input->end) {
+            break;
         } else if (got == 0) {
             return quire_fail(
                 err, QUIRE_ERR_IO,
                 "%s became shorter while it was read: it ends at byte %lld, and had %lld bytes when opened",
-                input->name, (long long)offset, (long long)input->end);
+                input->name, (long long)at, (long long)input->end);
         } else if (errno != EINTR) {
-            return reader_fail_read(input, offset, errno, err);
+            return reader_fail_read(input, at, errno, err);
         } else if (atomic_load(&input->is_cancelled)) {
             return reader_fail_cancelled(input, err);
         }
     }
+    *n_read = n_done;
     return QUIRE_OK;
+}
+
+size_t reader_buffer_bytes(const struct reader_input *input)
+{
+    return size_min(input->buffer_bytes, size_max((size_t)(input->end - input->start), LEAST_BUFFER_BYTES));
 }
 
 static quire_status pread_next(struct reader_source *source, unsigned char **bytes, size_t *n_bytes, quire_error *err)
 {
     struct pread_source *self = (struct pread_source *)source;
     unsigned char *data = self->memory + READER_HEADROOM;
-    size_t n = size_min(self->buffer_bytes, (size_t)(self->input->end - self->offset));
-    quire_status status = reader_fill(self->input, data, n, self->offset, err);
+    quire_status status = reader_fill(self->input, data, self->buffer_bytes, self->offset, n_bytes, err);
     if (status != QUIRE_OK)
         return status;
-    self->offset += (int64_t)n;
+    self->offset += (int64_t)*n_bytes;
     *bytes = data;
-    *n_bytes = n;
     return QUIRE_OK;
 }
 
@@ -78,7 +87,7 @@ quire_status reader_pread_open(struct reader_source **out, struct reader_input *
     *self = (struct pread_source){
         .source = {.name = "pread", .next = pread_next, .close = pread_close},
         .input = input,
-        .buffer_bytes = size_min(input->buffer_bytes, (size_t)(input->end - input->start)),
+        .buffer_bytes = reader_buffer_bytes(input),
         .offset = input->start,
     };
     self->memory = mem_aligned(1, READER_HEADROOM + self->buffer_bytes, "a reader's buffer", err);

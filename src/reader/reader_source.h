@@ -18,7 +18,7 @@
 struct reader_input {
     int fd;
     const char *name;     /* for messages, with its quotes: "'book.txt'", "standard input" */
-    int64_t start, end;   /* of a regular file: the document is the bytes [start, end) */
+    int64_t start, end;   /* of a regular file: where the document begins, and where it ended when it was opened */
     size_t buffer_bytes;  /* of one read, at least 1 */
     uint32_t n_in_flight; /* reads at once, at least 1 */
     atomic_bool is_cancelled;
@@ -47,9 +47,13 @@ quire_status reader_pread_open(struct reader_source **out, struct reader_input *
  * NO_MEMORY. */
 quire_status reader_stream_open(struct reader_source **out, struct reader_input *input, quire_error *err);
 
-/* Reads exactly n bytes of a regular file at offset, through short reads and EINTR. Errors: IO, also where the file
- * ends before (it became shorter); CANCELLED. */
-quire_status reader_fill(struct reader_input *input, unsigned char *bytes, size_t n, int64_t offset, quire_error *err);
+/* Reads n bytes of a regular file at offset, through short reads and EINTR; *n_read are fewer where the file ends.
+ * Errors: IO, also where it ends before input->end (it became shorter); CANCELLED. */
+quire_status reader_fill(struct reader_input *input, unsigned char *bytes, size_t n, int64_t offset, size_t *n_read,
+                         quire_error *err);
+
+/* Bytes of one read: what the caller wants, or less where the file has less, but for what it may not have told. */
+size_t reader_buffer_bytes(const struct reader_input *input);
 
 /* The errors that sources share. code: an errno value. */
 quire_status reader_fail_read(const struct reader_input *input, int64_t offset, int code, quire_error *err);

@@ -2,7 +2,7 @@
  *
  * The file is cut into parts of one buffer each; part p is read into slot p % n_slots, so that the slots, taken in turn
  * from `head`, hold the parts in file order whatever order the reads complete in. There is one slot more than reads in
- * flight: the one whose bytes the caller holds.
+ * flight: the one whose bytes the caller holds. What the file has behind the size that it told, the plain twin reads.
  *
  * Invariants: a slot has at most one read prepared or in flight; n_pending counts them, so the ring, which has an entry
  * for every slot, is never full. Memory is freed only when the kernel holds none of it. */
@@ -74,7 +74,8 @@ static void prepare(struct uring_source *self, struct slot *slot)
 static void read_next_part(struct uring_source *self, struct slot *slot)
 {
     slot->offset = self->next_offset;
-    slot->n_wanted = size_min(self->buffer_bytes, (size_t)(self->input->end - self->next_offset));
+    int64_t n_left = self->input->end - self->next_offset;
+    slot->n_wanted = n_left > 0 ? size_min(self->buffer_bytes, (size_t)n_left) : 0;
     slot->n_read = 0;
     slot->error = 0;
     self->next_offset += (int64_t)slot->n_wanted;
@@ -161,17 +162,22 @@ static quire_status uring_next(struct reader_source *source, unsigned char **byt
     self->is_head_held = true;
     struct slot *slot = &self->slots[self->head];
     quire_status status = finish(self, slot, err);
-    if (status == QUIRE_OK && slot->n_read < slot->n_wanted) {
+    if (status == QUIRE_OK && slot->n_wanted == 0) {
+        status = reader_fill(self->input, slot->data, self->buffer_bytes, self->next_offset, &slot->n_read, err);
+        self->next_offset += (int64_t)slot->n_read;
+    } else if (status == QUIRE_OK && slot->n_read < slot->n_wanted) {
         /* The file ends here (no bytes and no error), or pread has to do it; both are for the plain twin to say. */
         int64_t offset = slot->offset + (int64_t)slot->n_read;
-        status = is_for_pread(slot->error)
-                     ? reader_fill(self->input, slot->data + slot->n_read, slot->n_wanted - slot->n_read, offset, err)
-                     : reader_fail_read(self->input, offset, slot->error, err);
+        size_t n_rest = 0;
+        status = is_for_pread(slot->error) ? reader_fill(self->input, slot->data + slot->n_read,
+                                                         slot->n_wanted - slot->n_read, offset, &n_rest, err)
+                                           : reader_fail_read(self->input, offset, slot->error, err);
+        slot->n_read += n_rest;
     }
     if (status != QUIRE_OK)
         return status;
     *bytes = slot->data;
-    *n_bytes = slot->n_wanted;
+    *n_bytes = slot->n_read;
     return QUIRE_OK;
 }
 
@@ -237,8 +243,7 @@ static void register_buffers(struct uring_source *self)
 /* Allocates all but the ring. */
 static quire_status allocate(struct uring_source **out, struct reader_input *input, quire_error *err)
 {
-    size_t n_bytes = size_max((size_t)(input->end - input->start), 1);
-    size_t buffer_bytes = size_min(input->buffer_bytes, n_bytes);
+    size_t n_bytes = size_max((size_t)(input->end - input->start), 1), buffer_bytes = reader_buffer_bytes(input);
     size_t stride = READER_HEADROOM + size_round_up(buffer_bytes, 64);
     uint32_t n_slots = (uint32_t)size_min((size_t)input->n_in_flight + 1, (n_bytes - 1) / buffer_bytes + 1);
     struct uring_source *self = mem_calloc(1, sizeof *self + n_slots * sizeof self->slots[0], "a reader", err);

@@ -247,16 +247,43 @@ static struct reading read_while_resized(const char *path, bool no_uring, off_t 
     return reading;
 }
 
-static void a_file_that_grows_is_read_to_its_old_size(void)
+/* Reads a piece, adds what the file had not, and reads the rest. */
+static void a_file_that_grows_is_read_to_its_end(void)
 {
-    for (size_t way = 0; way < N_READER_WAYS; way++) {
-        char *text = make_text(10500, 5), *path = make_file(text, 10500);
-        struct reading reading = read_while_resized(path, reader_ways[way].no_uring, 20000);
-        CHECK(is_reading(&reading, text, 10500));
-        drop_reading(&reading);
-        drop_file(path);
-        free(text);
-    }
+    static const size_t sizes[] = {0, 1, 999, 1000, 1001, 3000, 10500};
+    char *text = make_text(20000, 5);
+    for (size_t way = 0; way < N_READER_WAYS; way++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            char *path = make_file(text, sizes[i]);
+            quire_reader_options opts = {.no_uring = reader_ways[way].no_uring, .buffer_bytes = 1000, .n_in_flight = 2};
+            struct reading reading = {0};
+            quire_reader *reader;
+            quire_error err = {0};
+            REQUIRE_OK(quire_reader_open(&reader, path, &opts, &err));
+            CHECK_EQ_INT(quire_reader_size(reader), sizes[i]);
+            int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+            CHECK_EQ_INT(write(fd, text + sizes[i], 20000 - sizes[i]), 20000 - sizes[i]);
+            close(fd);
+            read_rest(&reading, reader);
+            CHECK(is_reading(&reading, text, 20000));
+            drop_reading(&reading);
+            drop_file(path);
+        }
+    free(text);
+}
+
+/* Below /proc a file has bytes and no size. */
+static void a_file_of_no_size_is_read_to_its_end(void)
+{
+    for (size_t way = 0; way < N_READER_WAYS; way++)
+        for (size_t buffer = 100; buffer < 1 << 20; buffer *= 10) {
+            quire_reader_options opts = {.no_uring = reader_ways[way].no_uring, .buffer_bytes = buffer};
+            struct reading reading = read_whole("/proc/self/limits", &opts);
+            CHECK_EQ_INT(reading.status, QUIRE_OK);
+            CHECK(reading.n > 800 && memcmp(reading.bytes, "Limit ", 6) == 0);
+            CHECK(memmem(reading.bytes, reading.n, "Max realtime timeout", 20) != NULL);
+            drop_reading(&reading);
+        }
 }
 
 static void a_file_that_shrinks_is_an_error(void)
@@ -386,7 +413,8 @@ static const struct test tests[] = {
     {"lossy_replaces_and_counts", lossy_replaces_and_counts},
     {"what_cannot_be_read_is_said", what_cannot_be_read_is_said},
     {"no_permission_is_said", no_permission_is_said},
-    {"a_file_that_grows_is_read_to_its_old_size", a_file_that_grows_is_read_to_its_old_size},
+    {"a_file_that_grows_is_read_to_its_end", a_file_that_grows_is_read_to_its_end},
+    {"a_file_of_no_size_is_read_to_its_end", a_file_of_no_size_is_read_to_its_end},
     {"a_file_that_shrinks_is_an_error", a_file_that_shrinks_is_an_error},
     {"readers_follow_each_other_and_leave_nothing", readers_follow_each_other_and_leave_nothing},
     {"two_readers_at_once_do_not_mix", two_readers_at_once_do_not_mix},

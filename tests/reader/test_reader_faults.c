@@ -182,13 +182,13 @@ static void a_failed_read_is_an_error_at_its_place(void)
                     CHECK_MESSAGE(reading.err, want);
                 }
                 CHECK_MESSAGE(reading.err, "Input/output error");
-                CHECK(reading.n < N_TEXT && (reading.n == 0 || memcmp(reading.bytes, text, reading.n) == 0));
+                CHECK(reading.n <= N_TEXT && (reading.n == 0 || memcmp(reading.bytes, text, reading.n) == 0));
             } else {
                 CHECK(is_reading(&reading, text, N_TEXT));
             }
             drop_reading(&reading);
         }
-        CHECK_EQ_INT(fail_at, 22); /* each of the 20 reads failed once, and then none did */
+        CHECK_EQ_INT(fail_at, 23); /* each of the 20 reads and the one that finds the end failed once, then none did */
     }
     end();
 }
@@ -243,7 +243,8 @@ static ssize_t halting_pread(int fd, void *buffer, size_t n, off_t offset)
 
 static ssize_t no_pread(int fd, void *buffer, size_t n, off_t offset)
 {
-    (void)fd, (void)buffer, (void)n, (void)offset;
+    if (offset >= N_TEXT) /* whether there is more than the file said */
+        return sys_real.pread(fd, buffer, n, offset);
     CHECK(false); /* the ring finishes its short reads itself */
     errno = EIO;
     return -1;
