@@ -20,18 +20,7 @@
 #include "model/gguf.h"
 #include "quire/quire.h"
 
-enum {
-    ALIGNMENT = 32,
-    GGUF_U32 = 4,
-    GGUF_I32 = 5,
-    GGUF_F32 = 6,
-    GGUF_STRING = 8,
-    GGUF_ARRAY = 9,
-    TOKEN_NORMAL = 1,
-    TOKEN_CONTROL = 3,
-    TOKEN_UNUSED = 5,
-    N_TENSORS_MAX = 4096
-};
+enum { ALIGNMENT = 32, TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_UNUSED = 5, N_TENSORS_MAX = 4096 };
 
 /* Halves of a block that make numbers of random bits as large as uniform ones on [-1, 1]: that of the scale and, behind
  * it, that of the offset where there is one. */
@@ -271,7 +260,7 @@ static void copy_vocabulary(const char *path, uint32_t n)
     struct gguf *gguf = NULL;
     quire_error err = {0};
     struct gguf_array array;
-    size_t end = 0;
+    struct gguf_place end = {0};
     bool found = true;
     need(gguf_open(&gguf, path, &err), found, &err);
     need(gguf_get_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &array, &found, &err), found, &err);
@@ -282,7 +271,7 @@ static void copy_vocabulary(const char *path, uint32_t n)
     uint32_t n_read = (uint32_t)array.n;
     put_key("tokenizer.ggml.tokens", GGUF_ARRAY);
     array.n = n;
-    put_array(&array, end);
+    put_array(&array, end.at);
     for (uint32_t i = n_read; i < n; i++) {
         char text[32];
         snprintf(text, sizeof text, "[PAD%u]", i);
@@ -297,11 +286,11 @@ static void copy_vocabulary(const char *path, uint32_t n)
     for (uint32_t i = n_read; i < n; i++)
         put_u32(TOKEN_UNUSED);
     need(gguf_get_array(gguf, "tokenizer.ggml.merges", GGUF_STRING, &array, &found, &err), found, &err);
-    end = 0;
+    end = (struct gguf_place){0};
     for (uint64_t i = 0; i < array.n; i++)
         gguf_array_string(&array, &end);
     put_key("tokenizer.ggml.merges", GGUF_ARRAY);
-    put_array(&array, end);
+    put_array(&array, end.at);
     static const char *const ids[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"};
     for (size_t i = 0; i < 2; i++) {
         uint32_t id = 0;

@@ -56,12 +56,12 @@ static quire_status read_gguf(struct about *about, const struct gguf *gguf, quir
         status = gguf_get_string(gguf, "tokenizer.chat_template", &text, &found, err);
     if (status != QUIRE_OK || !found)
         return status;
-    if (utf8_scan((const unsigned char *)text.bytes, text.n).n_valid < text.n)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': tokenizer.chat_template is not UTF-8", gguf_path(gguf));
     about->chat_template = mem_calloc(text.n + 1, 1, "a chat template", err);
     if (!about->chat_template)
         return QUIRE_ERR_NO_MEMORY;
-    memcpy(about->chat_template, text.bytes, text.n);
+    memcpy(about->chat_template, text.bytes, text.n); /* the copy is looked at: the file may change */
+    if (utf8_scan((const unsigned char *)about->chat_template, text.n).n_valid < text.n)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': tokenizer.chat_template is not UTF-8", gguf_path(gguf));
     return QUIRE_OK;
 }
 

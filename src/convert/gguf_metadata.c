@@ -207,10 +207,12 @@ static void copy_array(struct writer *w, const struct gguf_array *array)
 {
     put_u32(&w->bytes, array->element_type);
     put_u64(&w->bytes, array->n);
-    size_t n_bytes = array->n * gguf_value_type_bytes(array->element_type);
-    for (uint64_t i = 0; array->element_type == GGUF_STRING && i < array->n; i++)
-        gguf_array_string(array, &n_bytes);
-    put(&w->bytes, array->data, n_bytes);
+    put(&w->bytes, array->data, array->n * gguf_value_type_bytes(array->element_type));
+    struct gguf_place place = {0};
+    for (uint64_t i = 0; array->element_type == GGUF_STRING && i < array->n; i++) {
+        struct gguf_string string = gguf_array_string(array, &place);
+        put_string(&w->bytes, string.bytes, string.n);
+    }
 }
 
 static void copy_others(struct writer *w, const struct gguf_metadata *metadata)

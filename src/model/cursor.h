@@ -15,6 +15,14 @@ struct cursor {
     size_t at;
 };
 
+/* A number is taken from the file once: somebody may change the file meanwhile, and what was checked must be what is
+ * used. Without this the compiler may read it again. */
+static inline uint64_t cursor_taken(uint64_t number)
+{
+    __asm__ volatile("" : "+r"(number));
+    return number;
+}
+
 static inline size_t cursor_left(const struct cursor *cursor)
 {
     return cursor->n_bytes - cursor->at;
@@ -34,7 +42,7 @@ static inline bool cursor_u32(struct cursor *cursor, uint32_t *out)
     const unsigned char *p;
     if (!cursor_bytes(cursor, 4, &p))
         return false;
-    *out = load_u32(p);
+    *out = (uint32_t)cursor_taken(load_u32(p));
     return true;
 }
 
@@ -43,7 +51,7 @@ static inline bool cursor_u64(struct cursor *cursor, uint64_t *out)
     const unsigned char *p;
     if (!cursor_bytes(cursor, 8, &p))
         return false;
-    *out = load_u64(p);
+    *out = cursor_taken(load_u64(p));
     return true;
 }
 

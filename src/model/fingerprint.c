@@ -71,11 +71,12 @@ static void add_array(hash_state *state, const struct gguf_array *array)
 {
     hash_add(state, &array->element_type, sizeof array->element_type);
     hash_add(state, &array->n, sizeof array->n);
-    size_t n_element = gguf_value_type_bytes(array->element_type), cursor = 0;
+    struct gguf_place place = {0};
+    size_t n_element = gguf_value_type_bytes(array->element_type);
     if (n_element > 0)
         hash_add(state, array->data, array->n * n_element);
     for (uint64_t i = 0; array->element_type == GGUF_STRING && i < array->n; i++)
-        add_string(state, gguf_array_string(array, &cursor));
+        add_string(state, gguf_array_string(array, &place));
 }
 
 static bool begins_with(struct gguf_string key, const char *prefix)

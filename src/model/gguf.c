@@ -19,6 +19,7 @@
  * counts that the rest of the file could not hold are refused before memory is asked for. */
 #define LEAST_PAIR_BYTES   (8 + 4 + 1)
 #define LEAST_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)
+#define LEAST_STRING_BYTES 8
 #define MAX_TENSOR_NAME    256
 #define MAX_PAIRS          (1u << 16)
 
@@ -90,38 +91,56 @@ static quire_status read_header(struct parser *parser)
     return QUIRE_OK;
 }
 
+static quire_status too_many(struct parser *parser, const struct gguf_pair *pair, const char *what, size_t least_bytes)
+{
+    return quire_fail(parser->err, QUIRE_ERR_FORMAT,
+                      "'%s': key '%s' at byte %zu claims %llu %s %zu bytes, but the file has only %zu more",
+                      parser->gguf->path, printable(pair->key.bytes, pair->key.n).text, parser->cursor.at,
+                      (unsigned long long)pair->value.array.n, what, least_bytes, cursor_left(&parser->cursor));
+}
+
+static quire_status read_strings(struct parser *parser, struct gguf_pair *pair)
+{
+    struct gguf_array *array = &pair->value.array;
+    if (array->n > cursor_left(&parser->cursor) / LEAST_STRING_BYTES)
+        return too_many(parser, pair, "strings of at least", LEAST_STRING_BYTES);
+    uint32_t *lengths = mem_calloc((size_t)array->n, sizeof *lengths, "the strings of a GGUF", parser->err);
+    if (!lengths)
+        return QUIRE_ERR_NO_MEMORY;
+    array->lengths = lengths;
+    array->data = parser->cursor.data + parser->cursor.at;
+    for (uint64_t i = 0; i < array->n; i++) {
+        struct gguf_string string;
+        quire_status status = read_string(parser, &string, "a string of an array");
+        if (status == QUIRE_OK && string.n > UINT32_MAX)
+            status = quire_fail(parser->err, QUIRE_ERR_FORMAT,
+                                "'%s': a string of an array at byte %zu has %zu bytes, expected at most %u",
+                                parser->gguf->path, parser->cursor.at - string.n, string.n, UINT32_MAX);
+        if (status != QUIRE_OK)
+            return status;
+        lengths[i] = (uint32_t)string.n;
+    }
+    return QUIRE_OK;
+}
+
 static quire_status read_array(struct parser *parser, struct gguf_pair *pair)
 {
     struct gguf_array *array = &pair->value.array;
     struct cursor *cursor = &parser->cursor;
     if (!cursor_u32(cursor, &array->element_type) || !cursor_u64(cursor, &array->n))
         return cut_short(parser, "an array");
-    size_t start = cursor->at;
-    if (array->element_type == GGUF_STRING) {
-        array->data = cursor->data + start;
-        for (uint64_t i = 0; i < array->n; i++) {
-            struct gguf_string string;
-            quire_status status = read_string(parser, &string, "a string of an array");
-            if (status != QUIRE_OK)
-                return status;
-        }
-        return QUIRE_OK;
-    }
+    if (array->element_type == GGUF_STRING)
+        return read_strings(parser, pair);
     size_t element_bytes = gguf_value_type_bytes(array->element_type);
     if (element_bytes == 0) {
         struct printable key = printable(pair->key.bytes, pair->key.n);
         return quire_fail(parser->err, QUIRE_ERR_FORMAT,
                           "'%s': key '%s' at byte %zu is an array of type %u (%s), expected numbers or strings",
-                          parser->gguf->path, key.text, start, array->element_type,
+                          parser->gguf->path, key.text, cursor->at, array->element_type,
                           gguf_value_type_name(array->element_type));
     }
-    if (array->n > cursor_left(cursor) / element_bytes) {
-        struct printable key = printable(pair->key.bytes, pair->key.n);
-        return quire_fail(
-            parser->err, QUIRE_ERR_FORMAT,
-            "'%s': key '%s' at byte %zu claims %llu elements of %zu bytes, but the file has only %zu more",
-            parser->gguf->path, key.text, start, (unsigned long long)array->n, element_bytes, cursor_left(cursor));
-    }
+    if (array->n > cursor_left(cursor) / element_bytes)
+        return too_many(parser, pair, "elements of", element_bytes);
     cursor_bytes(cursor, array->n * element_bytes, &array->data);
     return QUIRE_OK;
 }
@@ -345,6 +364,9 @@ void gguf_close(struct gguf *gguf)
     if (!gguf)
         return;
     sys_unmap(&gguf->map);
+    for (uint64_t i = 0; gguf->pairs && i < gguf->n_pairs; i++)
+        if (gguf->pairs[i].type == GGUF_ARRAY)
+            free((void *)(uintptr_t)gguf->pairs[i].value.array.lengths);
     free(gguf->pairs);
     free(gguf->tensors);
     free(gguf->path);

@@ -11,6 +11,23 @@
 #include "quire/dtype.h"
 #include "quire/error.h"
 
+enum gguf_value_type {
+    GGUF_U8 = 0,
+    GGUF_I8 = 1,
+    GGUF_U16 = 2,
+    GGUF_I16 = 3,
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9,
+    GGUF_U64 = 10,
+    GGUF_I64 = 11,
+    GGUF_F64 = 12,
+    GGUF_VALUE_TYPES
+};
+
 struct gguf;
 
 /* A string inside the mapped file; not NUL-terminated. */
@@ -46,16 +63,24 @@ quire_status gguf_get_string(const struct gguf *gguf, const char *key, struct gg
                              quire_error *err);
 quire_status gguf_get_bool(const struct gguf *gguf, const char *key, bool *out, bool *found, quire_error *err);
 
-/* Arrays. Strings are reached in order with a cursor, since they have no index in the file. */
+/* Arrays. Strings are reached in order, since they have no index in the file; their lengths are those that gguf_open
+ * found, so that a file overwritten meanwhile gives other strings and none that leaves it. */
 struct gguf_array {
-    uint32_t element_type; /* GGUF value type: 5 is i32, 6 f32, 8 string */
+    uint32_t element_type; /* enum gguf_value_type */
     uint64_t n;
     const unsigned char *data;
+    const uint32_t *lengths; /* of strings; NULL for numbers */
+};
+struct gguf_place {
+    uint64_t index;
+    size_t at; /* from data */
 };
 quire_status gguf_get_array(const struct gguf *gguf, const char *key, uint32_t element_type, struct gguf_array *out,
                             bool *found, quire_error *err);
-/* The string at *cursor (start at 0) of an array that gguf_open has checked; moves *cursor behind it. */
-struct gguf_string gguf_array_string(const struct gguf_array *array, size_t *cursor);
+/* The string at *place (start with zeros), of fewer than array->n; moves *place behind it. */
+struct gguf_string gguf_array_string(const struct gguf_array *array, struct gguf_place *place);
+/* The number at index < array->n of an array of u32, i32 or f32, read once. */
+uint32_t gguf_array_u32(const struct gguf_array *array, uint64_t index);
 
 /* Keys in alphabetical order. */
 uint64_t gguf_n_keys(const struct gguf *gguf);

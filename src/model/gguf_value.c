@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "cursor.h"
 #include "gguf_file.h"
 
 static const struct {
@@ -149,10 +150,14 @@ quire_status gguf_get_array(const struct gguf *gguf, const char *key, uint32_t e
     return QUIRE_OK;
 }
 
-struct gguf_string gguf_array_string(const struct gguf_array *array, size_t *cursor)
+struct gguf_string gguf_array_string(const struct gguf_array *array, struct gguf_place *place)
 {
-    const unsigned char *p = array->data + *cursor;
-    struct gguf_string string = {(const char *)p + 8, (size_t)load_u64(p)};
-    *cursor += 8 + string.n;
+    struct gguf_string string = {(const char *)array->data + place->at + 8, array->lengths[place->index++]};
+    place->at += 8 + string.n;
     return string;
+}
+
+uint32_t gguf_array_u32(const struct gguf_array *array, uint64_t index)
+{
+    return (uint32_t)cursor_taken(load_u32(array->data + 4 * index));
 }

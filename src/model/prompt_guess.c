@@ -29,9 +29,10 @@ static bool gguf_vocabulary_contains(const struct gguf *gguf, const char *token)
     bool found = false;
     if (gguf_get_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, &found, NULL) != QUIRE_OK || !found)
         return false;
-    size_t cursor = 0, n = strlen(token);
+    struct gguf_place place = {0};
+    size_t n = strlen(token);
     for (uint64_t i = 0; i < tokens.n; i++) {
-        struct gguf_string string = gguf_array_string(&tokens, &cursor);
+        struct gguf_string string = gguf_array_string(&tokens, &place);
         if (string.n == n && memcmp(string.bytes, token, n) == 0)
             return true;
     }

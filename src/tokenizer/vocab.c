@@ -114,13 +114,19 @@ static quire_status grow_tokens(struct vocab *vocab, size_t n, quire_error *err)
     return status;
 }
 
-quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelling, size_t n, uint32_t flags,
-                             quire_error *err)
+static quire_status not_text(const struct vocab *vocab, int64_t id, quire_error *err)
 {
-    if (n == 0 || n > UINT32_MAX || utf8_scan((const uint8_t *)spelling, n).n_valid < n)
-        return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "tokenizer '%s': token %lld is not a string of UTF-8 of one character or more", vocab->path,
-                          (long long)id);
+    return quire_fail(err, QUIRE_ERR_FORMAT,
+                      "tokenizer '%s': token %lld is not a string of UTF-8 of one character or more", vocab->path,
+                      (long long)id);
+}
+
+/* Whether the vocabulary can take it, and the slot of the index where it belongs. */
+static quire_status check_new(const struct vocab *vocab, int64_t id, const char *spelling, size_t n, size_t *slot,
+                              quire_error *err)
+{
+    if (utf8_scan((const uint8_t *)spelling, n).n_valid < n)
+        return not_text(vocab, id, err);
     if (id < 0 || id >= VOCAB_MAX_TOKENS)
         return quire_fail(err, id < 0 ? QUIRE_ERR_FORMAT : QUIRE_ERR_UNSUPPORTED,
                           "tokenizer '%s': token '%s' has the id %lld, expected 0 to %u", vocab->path,
@@ -129,16 +135,30 @@ quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelli
     if (other)
         return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': '%s' and '%s' have the same id %lld", vocab->path,
                           token_name(vocab, other).text, printable(spelling, n).text, (long long)id);
-    size_t slot = find_slot(vocab, spelling, n);
-    if (vocab->index[slot] != 0)
+    *slot = find_slot(vocab, spelling, n);
+    if (vocab->index[*slot] != 0)
         return quire_fail(err, QUIRE_ERR_FORMAT, "tokenizer '%s': token '%s' has the ids %u and %lld", vocab->path,
-                          printable(spelling, n).text, vocab->index[slot] - 1, (long long)id);
-    quire_status status = grow_tokens(vocab, (size_t)id + 1, err);
-    size_t at = vocab->text.n;
-    if (status == QUIRE_OK)
-        status = buffer_append(&vocab->text, spelling, n, err);
+                          printable(spelling, n).text, vocab->index[*slot] - 1, (long long)id);
+    return QUIRE_OK;
+}
+
+/* The spelling may lie in a mapped file, which somebody may change: the vocabulary's own copy is what is checked. */
+quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelling, size_t n, uint32_t flags,
+                             quire_error *err)
+{
+    size_t at = vocab->text.n, slot = 0;
+    if (n == 0 || n > UINT32_MAX)
+        return not_text(vocab, id, err);
+    quire_status status = buffer_append(&vocab->text, spelling, n, err);
     if (status != QUIRE_OK)
         return status;
+    status = check_new(vocab, id, (const char *)vocab->text.bytes + at, n, &slot, err);
+    if (status == QUIRE_OK)
+        status = grow_tokens(vocab, (size_t)id + 1, err);
+    if (status != QUIRE_OK) {
+        vocab->text.n = at;
+        return status;
+    }
     vocab->tokens[id] = (struct token){.spelling_at = at, .n_spelling = (uint32_t)n, .flags = flags | TOKEN_EXISTS};
     vocab->index[slot] = (uint32_t)id + 1;
     return QUIRE_OK;

@@ -16,8 +16,6 @@ enum gguf_token_type {
     TYPE_UNUSED = 5,
 };
 
-enum { GGUF_TYPE_UINT8 = 0, GGUF_TYPE_INT32 = 5, GGUF_TYPE_FLOAT32 = 6, GGUF_TYPE_STRING = 8 };
-
 static bool is_text(struct gguf_string string, const char *text)
 {
     return string.n == strlen(text) && memcmp(string.bytes, text, string.n) == 0;
@@ -71,7 +69,7 @@ static quire_status read_piece_settings(struct vocab *vocab, const struct gguf *
     if (status == QUIRE_OK)
         status = check_false(vocab, gguf, "tokenizer.ggml.treat_whitespace_as_suffix", err);
     if (status == QUIRE_OK)
-        status = gguf_get_array(gguf, "tokenizer.ggml.precompiled_charsmap", GGUF_TYPE_UINT8, &rules, &found, err);
+        status = gguf_get_array(gguf, "tokenizer.ggml.precompiled_charsmap", GGUF_U8, &rules, &found, err);
     if (status == QUIRE_OK && rules.n > 0)
         status = quire_fail(err, QUIRE_ERR_UNSUPPORTED,
                             "'%s': tokenizer.ggml.precompiled_charsmap has %llu bytes of rules, which is not supported",
@@ -142,13 +140,13 @@ static quire_status read_normalized(struct vocab *vocab, const struct gguf *gguf
 {
     struct gguf_array ids;
     bool found = false;
-    quire_status status = gguf_get_array(gguf, VOCAB_GGUF_NORMALIZED, GGUF_TYPE_INT32, &ids, &found, err);
+    quire_status status = gguf_get_array(gguf, VOCAB_GGUF_NORMALIZED, GGUF_I32, &ids, &found, err);
     if (status != QUIRE_OK || !found)
         return status;
     for (size_t id = 0; id < vocab->n_tokens; id++)
         vocab->tokens[id].flags &= ~(uint32_t)TOKEN_NORMALIZED;
     for (uint64_t i = 0; i < ids.n; i++) {
-        int32_t id = (int32_t)load_u32(ids.data + 4 * i);
+        int32_t id = (int32_t)gguf_array_u32(&ids, i);
         const struct token *token = vocab_token(vocab, id);
         if (!token || !(token->flags & TOKEN_ADDED))
             return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': %s names the id %d, which is no added token", vocab->path,
@@ -175,8 +173,8 @@ static bool are_ranks(const struct gguf_array *scores, const struct gguf_array *
     float before = 0;
     size_t n_normal = 0;
     for (uint64_t id = 0; id < scores->n; id++) {
-        float score = f32_from_bits(load_u32(scores->data + 4 * id));
-        if (load_u32(types->data + 4 * id) != TYPE_NORMAL)
+        float score = f32_from_bits(gguf_array_u32(scores, id));
+        if (gguf_array_u32(types, id) != TYPE_NORMAL)
             continue;
         if (n_normal++ > 0 && score != before - 1)
             return false;
@@ -199,8 +197,8 @@ static quire_status read_pieces(struct vocab *vocab, const struct gguf *gguf, co
                                 const struct gguf_array *types, quire_error *err)
 {
     struct gguf_array scores = {0};
-    size_t cursor = 0;
-    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, &scores, err);
+    struct gguf_place place = {0};
+    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.scores", GGUF_F32, &scores, err);
     if (status == QUIRE_OK)
         status = check_length(vocab, "tokenizer.ggml.scores", &scores, tokens, err);
     if (status == QUIRE_OK && are_ranks(&scores, types))
@@ -212,9 +210,9 @@ static quire_status read_pieces(struct vocab *vocab, const struct gguf *gguf, co
     if (status == QUIRE_OK)
         status = vocab_reserve(vocab, tokens->n, 0, err);
     for (uint64_t id = 0; status == QUIRE_OK && id < tokens->n; id++) {
-        struct gguf_string token = gguf_array_string(tokens, &cursor);
-        int32_t type = (int32_t)load_u32(types->data + 4 * id);
-        status = pieces_add(vocab, token.bytes, token.n, f32_from_bits(load_u32(scores.data + 4 * id)),
+        struct gguf_string token = gguf_array_string(tokens, &place);
+        int32_t type = (int32_t)gguf_array_u32(types, id);
+        status = pieces_add(vocab, token.bytes, token.n, f32_from_bits(gguf_array_u32(&scores, id)),
                             is_padding(token, id) ? PIECE_UNUSED : type, err);
     }
     return status;
@@ -224,19 +222,19 @@ static quire_status read_merges(struct vocab *vocab, const struct gguf *gguf, co
                                 const struct gguf_array *types, quire_error *err)
 {
     struct gguf_array merges = {0};
-    size_t cursor = 0;
-    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_TYPE_STRING, &merges, err);
+    struct gguf_place place = {0};
+    quire_status status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
     if (status == QUIRE_OK)
         status = vocab_reserve(vocab, tokens->n, merges.n, err);
     for (uint64_t id = 0; status == QUIRE_OK && id < tokens->n; id++) {
-        struct gguf_string token = gguf_array_string(tokens, &cursor);
-        status = read_token(vocab, id, token, (int32_t)load_u32(types->data + 4 * id), err);
+        struct gguf_string token = gguf_array_string(tokens, &place);
+        status = read_token(vocab, id, token, (int32_t)gguf_array_u32(types, id), err);
     }
     if (status == QUIRE_OK)
         status = read_normalized(vocab, gguf, err);
-    cursor = 0;
+    place = (struct gguf_place){0};
     for (uint64_t i = 0; status == QUIRE_OK && i < merges.n; i++) {
-        struct gguf_string merge = gguf_array_string(&merges, &cursor);
+        struct gguf_string merge = gguf_array_string(&merges, &place);
         status = vocab_add_merge_line(vocab, merge.bytes, merge.n, err);
     }
     return status;
@@ -247,9 +245,9 @@ quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire
     struct gguf_array tokens = {0}, types = {0};
     quire_status status = read_settings(vocab, gguf, err);
     if (status == QUIRE_OK)
-        status = get_array(vocab, gguf, "tokenizer.ggml.tokens", GGUF_TYPE_STRING, &tokens, err);
+        status = get_array(vocab, gguf, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err);
     if (status == QUIRE_OK)
-        status = get_array(vocab, gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, &types, err);
+        status = get_array(vocab, gguf, "tokenizer.ggml.token_type", GGUF_I32, &types, err);
     if (status == QUIRE_OK)
         status = check_length(vocab, "tokenizer.ggml.token_type", &types, &tokens, err);
     if (status == QUIRE_OK)

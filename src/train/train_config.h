@@ -19,7 +19,7 @@ struct duration {
 
 enum train_scheduler { SCHEDULE_COSINE, SCHEDULE_INV_SQRT, SCHEDULE_CONSTANT };
 enum train_norm { TRAIN_LP_LAYERNORM, TRAIN_LAYERNORM, TRAIN_LP_RMSNORM, TRAIN_RMSNORM };
-enum train_gguf { GGUF_NONE, GGUF_F32, GGUF_BF16, GGUF_F16, GGUF_Q8_0 };
+enum train_gguf { TRAIN_GGUF_NONE, TRAIN_GGUF_F32, TRAIN_GGUF_BF16, TRAIN_GGUF_F16, TRAIN_GGUF_Q8_0 };
 enum train_folder { FOLDER_NONE, FOLDER_F32, FOLDER_BF16 };
 
 /* Values that were read or stand by default. Texts belong to it; an empty one: none. */

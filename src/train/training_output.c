@@ -86,13 +86,13 @@ static quire_status write_output(struct quire_training *t, const char *name, qui
 
 quire_status training_write_outputs(struct quire_training *t, quire_error *err)
 {
-    static const quire_dtype gguf_types[] = {[GGUF_F32] = QUIRE_DTYPE_F32,
-                                             [GGUF_BF16] = QUIRE_DTYPE_BF16,
-                                             [GGUF_F16] = QUIRE_DTYPE_F16,
-                                             [GGUF_Q8_0] = QUIRE_DTYPE_Q8_0};
+    static const quire_dtype gguf_types[] = {[TRAIN_GGUF_F32] = QUIRE_DTYPE_F32,
+                                             [TRAIN_GGUF_BF16] = QUIRE_DTYPE_BF16,
+                                             [TRAIN_GGUF_F16] = QUIRE_DTYPE_F16,
+                                             [TRAIN_GGUF_Q8_0] = QUIRE_DTYPE_Q8_0};
     static const quire_dtype folder_types[] = {[FOLDER_F32] = QUIRE_DTYPE_F32, [FOLDER_BF16] = QUIRE_DTYPE_BF16};
     quire_status status = QUIRE_OK;
-    if (t->config.output.gguf != GGUF_NONE)
+    if (t->config.output.gguf != TRAIN_GGUF_NONE)
         status = write_output(t, "model.gguf", gguf_types[t->config.output.gguf], err);
     if (status == QUIRE_OK && t->config.output.huggingface != FOLDER_NONE)
         status = write_output(t, "model", folder_types[t->config.output.huggingface], err);

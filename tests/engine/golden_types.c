@@ -3,10 +3,11 @@
 #include "base/block_layout.h"
 #include "golden.h"
 #include "model/ggml_type.h"
+#include "model/gguf.h"
 #include "test.h"
 
 /* TYPES_CONFIG of make_golden.py. */
-enum { D_MODEL = 256, ALIGNMENT = 32, GGUF_U32 = 4, GGUF_F32 = 6, GGUF_STRING = 8, MAX_TENSORS = 16 };
+enum { D_MODEL = 256, ALIGNMENT = 32, MAX_TENSORS = 16 };
 
 struct recipe {
     char name[64];

@@ -1,8 +1,10 @@
-/* GGUF files: values of every type, hostile files, real ones cut short and damaged. */
+/* GGUF files: values of every type, hostile files, real ones cut short, damaged, and overwritten while they are used.
+ */
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "files.h"
-#include "model/gguf.h"
+#include "model/gguf_file.h"
 #include "test.h"
 
 static void add_header(struct bytes *file, uint32_t version, uint64_t n_tensors, uint64_t n_pairs)
@@ -86,13 +88,13 @@ static void reads_values(void)
     CHECK(flag);
     CHECK_OK(gguf_get_string(gguf, "text", &string, &found, &err));
     CHECK(string.n == 5 && memcmp(string.bytes, "words", 5) == 0);
-    CHECK_OK(gguf_get_array(gguf, "numbers", 5, &array, &found, &err));
+    CHECK_OK(gguf_get_array(gguf, "numbers", GGUF_I32, &array, &found, &err));
     CHECK_EQ_INT(array.n, 2);
-    CHECK_OK(gguf_get_array(gguf, "strings", 8, &array, &found, &err));
-    size_t cursor = 0;
-    CHECK_EQ_INT(gguf_array_string(&array, &cursor).n, 1);
-    CHECK_EQ_INT(gguf_array_string(&array, &cursor).n, 0);
-    string = gguf_array_string(&array, &cursor);
+    CHECK_OK(gguf_get_array(gguf, "strings", GGUF_STRING, &array, &found, &err));
+    struct gguf_place place = {0};
+    CHECK_EQ_INT(gguf_array_string(&array, &place).n, 1);
+    CHECK_EQ_INT(gguf_array_string(&array, &place).n, 0);
+    string = gguf_array_string(&array, &place);
     CHECK(string.n == 3 && memcmp(string.bytes, "ccc", 3) == 0);
 
     static const char *const not_numbers[] = {"negative", "large", "f32", "text", "strings"};
@@ -102,7 +104,7 @@ static void reads_values(void)
         CHECK_MESSAGE(err, not_numbers[i]);
     }
     quire_error_clear(&err);
-    CHECK_EQ_INT(gguf_get_array(gguf, "numbers", 8, &array, &found, &err), QUIRE_ERR_FORMAT);
+    CHECK_EQ_INT(gguf_get_array(gguf, "numbers", GGUF_STRING, &array, &found, &err), QUIRE_ERR_FORMAT);
     CHECK_MESSAGE(err, "array of i32, expected an array of string");
     gguf_close(gguf);
 }
@@ -144,7 +146,7 @@ static void refuses_hostile_counts(void)
         bytes_add_u64(&file, (uint64_t)1 << 62);
     check_refused(&file, QUIRE_ERR_FORMAT, "claims 4611686018427387904 elements");
     add_header(&file, 3, 0, 1), add_key(&file, "k", 9), bytes_add_u32(&file, 8), bytes_add_u64(&file, UINT64_MAX);
-    check_refused(&file, QUIRE_ERR_FORMAT, "cut short");
+    check_refused(&file, QUIRE_ERR_FORMAT, "claims 18446744073709551615 strings of at least 8 bytes");
     add_header(&file, 3, 0, 1), add_key(&file, "k", 9), bytes_add_u32(&file, 9), bytes_add_u64(&file, 1);
     check_refused(&file, QUIRE_ERR_FORMAT, "array of type 9");
     add_header(&file, 3, 0, 1), add_key(&file, "k", 13), bytes_add_u64(&file, 1);
@@ -304,20 +306,75 @@ static void reads_the_mpt_vocabulary(void)
     REQUIRE_OK(gguf_open(&gguf, path, &err));
     CHECK_EQ_INT(gguf_version(gguf), 3);
     CHECK_EQ_INT(gguf_n_tensors(gguf), 0);
-    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.tokens", 8, &tokens, &found, &err));
-    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.merges", 8, &merges, &found, &err));
-    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.token_type", 5, &types, &found, &err));
+    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, &found, &err));
+    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.merges", GGUF_STRING, &merges, &found, &err));
+    REQUIRE_OK(gguf_get_array(gguf, "tokenizer.ggml.token_type", GGUF_I32, &types, &found, &err));
     CHECK_EQ_INT(tokens.n, 50432);
     CHECK_EQ_INT(merges.n, 50009);
     CHECK_EQ_INT(types.n, 50432);
-    size_t cursor = 0;
-    struct gguf_string first = gguf_array_string(&tokens, &cursor);
+    struct gguf_place place = {0};
+    struct gguf_string first = gguf_array_string(&tokens, &place);
     CHECK(first.n == 13 && memcmp(first.bytes, "<|endoftext|>", 13) == 0);
     gguf_close(gguf);
 }
 
+/* Every byte of a string lies in the mapping, and is there to be read. */
+static uint64_t check_inside(const struct gguf *gguf, struct gguf_string string)
+{
+    const char *data = (const char *)gguf->map.data;
+    size_t at = (size_t)(string.bytes - data);
+    bool is_inside = string.bytes >= data && at <= gguf->map.n_bytes && string.n <= gguf->map.n_bytes - at;
+    uint64_t sum = 0;
+    CHECK(is_inside);
+    for (size_t i = 0; is_inside && i < string.n; i++)
+        sum += (unsigned char)string.bytes[i];
+    return sum;
+}
+
+static void walk_strings(const struct gguf *gguf)
+{
+    for (uint64_t i = 0; i < gguf->n_pairs; i++) {
+        const struct gguf_pair *pair = &gguf->pairs[i];
+        check_inside(gguf, pair->key);
+        if (pair->type == GGUF_STRING)
+            check_inside(gguf, pair->value.string);
+        struct gguf_place place = {0};
+        for (uint64_t k = 0; pair->type == GGUF_ARRAY && pair->value.array.lengths && k < pair->value.array.n; k++)
+            check_inside(gguf, gguf_array_string(&pair->value.array, &place));
+    }
+    for (uint64_t i = 0; i < gguf->n_tensors; i++)
+        check_inside(gguf, gguf->tensors[i].name);
+}
+
+/* Somebody writes over the file when it has been checked: lengths, counts and types become as large as they can be. */
+static void a_file_overwritten_in_place_is_read_inside_its_mapping(void)
+{
+    static const unsigned char with[] = {0xFF, 0x7F, 0x01, 0x00};
+    struct bytes file = file_read(QUIRE_SOURCE_DIR "/tests/tokenizer/data/vocab.gguf");
+    char *folder = folder_make(), path[4096];
+    snprintf(path, sizeof path, "%s", file_write(folder, "f.gguf", file.data, file.n));
+    for (size_t i = 0; i < sizeof with; i++) {
+        quire_error err = {0};
+        struct gguf *gguf;
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        CHECK_EQ_INT(pwrite(fd, file.data, file.n, 0), file.n);
+        REQUIRE_OK(gguf_open(&gguf, path, &err));
+        walk_strings(gguf);
+        unsigned char *over = malloc(file.n);
+        memset(over, with[i], file.n);
+        CHECK_EQ_INT(pwrite(fd, over, file.n, 0), file.n);
+        walk_strings(gguf);
+        free(over);
+        gguf_close(gguf);
+        close(fd);
+    }
+    folder_remove(folder);
+    bytes_release(&file);
+}
+
 static const struct test tests[] = {
     {"reads_values", reads_values},
+    {"a_file_overwritten_in_place_is_read_inside_its_mapping", a_file_overwritten_in_place_is_read_inside_its_mapping},
     {"refuses_other_files", refuses_other_files},
     {"refuses_hostile_counts", refuses_hostile_counts},
     {"refuses_hostile_tensors", refuses_hostile_tensors},

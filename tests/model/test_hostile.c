@@ -128,7 +128,7 @@ static void gguf_numbers_that_ask_for_terabytes(void)
             file = header(0, 1), add_array(&file, "tokenizer.ggml.tokens", type, counts[i]);
             CHECK(file.n < 160);
             check_bytes("f.gguf", &file, AS_TOKENIZER, SMALL_BYTES,
-                        type == 8   ? "ends within a string of an array"
+                        type == 8   ? "strings of at least 8 bytes"
                         : type == 9 ? "is an array of type 9"
                                     : "elements");
         }

@@ -3,6 +3,7 @@
 
 #include "model/model.h"
 #include "model/source.h"
+#include "tokenizer/vocab.h"
 
 /* --- tokenizer.json ----------------------------------------------------------------------------------------------- */
 
@@ -344,6 +345,39 @@ static void fingerprints_tell_vocabularies_apart(void)
     quire_tokenizer_close(original);
 }
 
+/* --- files that change -------------------------------------------------------------------------------------------- */
+
+/* A token's bytes in a mapped file: somebody overwrites them between one step of adding it and the next. */
+static char *overwritten;
+
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    if (overwritten)
+        memset(overwritten, 0xFF, strlen(overwritten));
+    return __real_realloc(p, n);
+}
+
+static void a_token_is_what_was_checked(void)
+{
+    struct vocab vocab = {.path = "changing"};
+    quire_error err = {0};
+    char text[] = "abc";
+    REQUIRE_OK(vocab_reserve(&vocab, 4, 0, &err));
+    overwritten = text;
+    quire_status status = vocab_add_token(&vocab, 0, text, 3, 0, &err);
+    overwritten = NULL;
+    CHECK_EQ_INT(status, QUIRE_ERR_FORMAT);
+    CHECK_MESSAGE(err, "token 0 is not a string of UTF-8");
+    CHECK(vocab.n_tokens == 0 && vocab.text.n == 0 && vocab_find(&vocab, "abc", 3) == -1);
+    quire_error_clear(&err);
+    CHECK_OK(vocab_add_token(&vocab, 0, "abc", 3, 0, &err));
+    CHECK_EQ_INT(vocab_find(&vocab, "abc", 3), 0);
+    vocab_release(&vocab);
+}
+
 static const struct test tests[] = {
     {"fields_are_refused_by_name", fields_are_refused_by_name},
     {"harmless_forms_are_taken", harmless_forms_are_taken},
@@ -355,6 +389,7 @@ static const struct test tests[] = {
     {"cut_short_gguf", cut_short_gguf},
     {"more_tokens_than_the_model_has_rows", more_tokens_than_the_model_has_rows},
     {"padding_is_no_token", padding_is_no_token},
+    {"a_token_is_what_was_checked", a_token_is_what_was_checked},
     {"fingerprints_tell_vocabularies_apart", fingerprints_tell_vocabularies_apart},
 };
 TEST_MAIN(tests)
