@@ -3,12 +3,15 @@
  * Every call that can fail returns a quire_status (QUIRE_OK is 0, failures are negative) and takes a quire_error that
  * it fills on failure; NULL is allowed where the message is not wanted. The message is written where the fact is
  * known: what failed, where, what was found, what was expected and, where there is one, the way out. It starts in
- * lower case and has no full stop, so that a program can put its own name in front of it.
+ * lower case and has no full stop, so that a program can put its own name in front of it. It is one line that a
+ * terminal shows and does not act on, whatever the names in it are (quire_printable).
  *
  * Output parameters change only on success, except where a comment says otherwise. The library never prints and never
  * exits. */
 #ifndef QUIRE_ERROR_H
 #define QUIRE_ERROR_H
+
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -48,6 +51,12 @@ QUIRE_API const char *quire_status_name(quire_status status);
 /* Writes status and message into err unless err is NULL or already holds an error (the first one wins: it is closest
  * to the fact). Returns status, so that a failure is one statement: return quire_fail(err, QUIRE_ERR_IO, "..."). */
 QUIRE_API quire_status quire_fail(quire_error *err, quire_status status, const char *format, ...) QUIRE_PRINTF(3, 4);
+
+/* Copies n bytes of text, whatever they are, so that a terminal shows them and does not act on them: control
+ * characters, marks of the direction of writing and bytes that are no UTF-8 become \x1b or \u202e, all else stays as it
+ * is. out[0..size), size > 0, ends in a NUL; what has no room is left out, by whole characters. Returns the bytes of
+ * text that were taken. */
+QUIRE_API size_t quire_printable(char *out, size_t size, const char *text, size_t n);
 
 /* Empties err, for a caller that goes on after a failure. NULL is fine. */
 QUIRE_API void quire_error_clear(quire_error *err);

@@ -1,7 +1,8 @@
 #include "quire/error.h"
 
 #include <stdarg.h>
-#include <stdio.h>
+
+#include "printable.h"
 
 const char *quire_status_name(quire_status status)
 {
@@ -28,7 +29,7 @@ quire_status quire_fail(quire_error *err, quire_status status, const char *forma
         va_list args;
         va_start(args, format);
         err->status = status;
-        vsnprintf(err->message, sizeof err->message, format, args);
+        printable_vprint(err->message, sizeof err->message, format, args);
         va_end(args);
     }
     return status;

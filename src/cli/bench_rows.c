@@ -71,12 +71,14 @@ static json_t *row_json(const struct bench_row *row, double flops, double memory
 
 static quire_status write_csv_text(struct output *output, const char *text, quire_error *err)
 {
-    if (!strpbrk(text, ",\"\r\n"))
-        return output_print(output, err, "%s", text);
-    quire_status status = output_print(output, err, "\"");
-    for (; *text && status == QUIRE_OK; text++)
-        status = output_print(output, err, "%s%c", *text == '"' ? "\"" : "", *text);
-    return status == QUIRE_OK ? output_print(output, err, "\"") : status;
+    const char *quote = strpbrk(text, ",\"\r\n") ? "\"" : "";
+    quire_status status = output_print(output, err, "%s", quote);
+    while (*text && status == QUIRE_OK) {
+        size_t n = strcspn(text, "\"");
+        status = output_print(output, err, "%.*s%s", (int)n, text, text[n] ? "\"\"" : "");
+        text += n + (text[n] != '\0');
+    }
+    return status == QUIRE_OK ? output_print(output, err, "%s", quote) : status;
 }
 
 static quire_status write_csv_value(struct output *output, const json_t *value, quire_error *err)

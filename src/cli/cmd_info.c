@@ -102,25 +102,11 @@ static json_t *needs_json(struct session *s)
     return needs;
 }
 
-static quire_status write_value(struct output *output, const char *name, const json_t *value, quire_error *err)
-{
-    char count[TEXT_SIZE];
-    switch (json_typeof(value)) {
-    case JSON_STRING: return output_print(output, err, "%-22s %s\n", name, json_string_value(value));
-    case JSON_INTEGER:
-        return output_print(output, err, "%-22s %s\n", name, text_count(count, (uint64_t)json_integer_value(value)));
-    case JSON_REAL: return output_print(output, err, "%-22s %.7g\n", name, json_real_value(value));
-    case JSON_TRUE: return output_print(output, err, "%-22s yes\n", name);
-    case JSON_FALSE: return output_print(output, err, "%-22s no\n", name);
-    default: return output_print(output, err, "%-22s none\n", name);
-    }
-}
-
 static quire_status write_section(struct output *output, const char *title, json_t *section, quire_error *err)
 {
     quire_status status = output_print(output, err, "%s\n", title);
     for (void *i = json_object_iter(section); i && status == QUIRE_OK; i = json_object_iter_next(section, i))
-        status = write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
+        status = json_write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
     return status;
 }
 

@@ -275,7 +275,7 @@ static const struct verb *find_verb(struct kv_run *run)
         if (strcmp(verb->name, name) != 0)
             continue;
         if (run->n_arguments < verb->least || run->n_arguments > verb->most)
-            quire_fail(err, QUIRE_ERR_USAGE, "'kv %s': %s\ntry 'quire kv --help'", name,
+            quire_fail(err, QUIRE_ERR_USAGE, "'kv %s': %s; try 'quire kv --help'", name,
                        run->n_arguments < verb->least ? "an argument is missing" : "too many arguments");
         if (o->force && !verb->takes_force)
             quire_fail(err, QUIRE_ERR_USAGE, "'kv %s' does not take the option '--force'", name);
@@ -283,7 +283,7 @@ static const struct verb *find_verb(struct kv_run *run)
             quire_fail(err, QUIRE_ERR_USAGE, "'kv %s' does not take the option '--store-limit'", name);
         return verb;
     }
-    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'\ntry 'quire kv --help'", name);
+    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'; try 'quire kv --help'", name);
     return NULL;
 }
 

@@ -44,7 +44,7 @@ static json_t *identity_json(const char *identity)
     while (*identity) {
         char name[64];
         size_t n_name = strcspn(identity, " ");
-        snprintf(name, sizeof name, "%.*s", (int)n_name, identity);
+        quire_printable(name, sizeof name, identity, n_name);
         identity += n_name + (identity[n_name] == ' ');
         size_t n_value = strcspn(identity, " ");
         json_object_set_new_nocheck(fields, name, json_text(identity, n_value));
@@ -81,39 +81,28 @@ json_t *kv_text_book(const quire_stored_book *book)
 
 /* --- text -------------------------------------------------------------------------------------------------------- */
 
-static quire_status write_value(struct output *output, const char *name, const json_t *value, quire_error *err)
-{
-    char text[TEXT_SIZE];
-    bool is_bytes = strcmp(name, "disk_bytes") == 0;
-    if (json_is_string(value))
-        return output_print(output, err, "%-22s %s\n", name, json_string_value(value));
-    if (!json_is_integer(value))
-        return output_print(output, err, "%-22s none\n", name);
-    uint64_t whole = (uint64_t)json_integer_value(value);
-    return output_print(output, err, "%-22s %s\n", is_bytes ? "disk" : name,
-                        is_bytes ? text_bytes(text, whole) : text_count(text, whole));
-}
-
 quire_status kv_text_write_book(struct output *output, const quire_stored_book *book, quire_error *err)
 {
     json_t *object = kv_text_book(book), *identity = json_object_get(object, "identity");
     quire_status status = QUIRE_OK;
     for (void *i = json_object_iter(object); i && status == QUIRE_OK; i = json_object_iter_next(object, i))
         if (!json_is_object(json_object_iter_value(i)))
-            status = write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
+            status = json_write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
     if (status == QUIRE_OK)
         status = output_print(output, err, "\nRead with\n");
     for (void *i = json_object_iter(identity); i && status == QUIRE_OK; i = json_object_iter_next(identity, i))
-        status = write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
+        status = json_write_value(output, json_object_iter_key(i), json_object_iter_value(i), err);
     json_decref(object);
     return status;
 }
 
-/* So many columns of UTF-8 at most (a code point is taken for one column), with an ellipsis where it was cut. */
-static void cut(char *text, size_t columns)
+/* Printable, of so many columns of UTF-8 at most (a code point is taken for one column), with an ellipsis where it was
+ * cut. */
+static void cut(char *out, size_t size, const char *text, size_t columns)
 {
     size_t n = 0;
-    for (char *p = text; *p; p++) {
+    quire_printable(out, size, text, strlen(text));
+    for (char *p = out; *p; p++) {
         bool is_start = ((unsigned char)*p & 0xC0) != 0x80;
         if (is_start && ++n > columns) {
             strcpy(p, "...");
@@ -136,12 +125,9 @@ quire_status kv_text_write_line(struct output *output, const quire_stored_book *
     if (book->last_used && localtime_r(&used, &parts))
         strftime(when, sizeof when, "%Y-%m-%d %H:%M", &parts);
     const char *slash = strrchr(book->label, '/');
-    snprintf(label, sizeof label, "%s", slash && slash[1] ? slash + 1 : book->label);
-    snprintf(words, sizeof words, "%s", book->words);
-    snprintf(model, sizeof model, "%s", *book->model ? book->model : "-");
-    cut(label, 30);
-    cut(words, 40);
-    cut(model, 15);
+    cut(label, sizeof label, slash && slash[1] ? slash + 1 : book->label, 30);
+    cut(words, sizeof words, book->words, 40);
+    cut(model, sizeof model, *book->model ? book->model : "-", 15);
     return output_print(output, err, "%-16s  %-11s %10s %10s  %-16s  %-18s  %s%s%s\n", kv_text_id(id, book->id),
                         quire_book_state_name(book->state), text_count(tokens, book->n_tokens),
                         text_bytes(disk, book->disk_bytes), when, model, label, *label && *words ? ": " : "", words);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "stream_write.h"
+#include "text.h"
 
 enum { BUFFER_BYTES = 64 * 1024 };
 
@@ -72,13 +73,23 @@ quire_status output_write(struct output *output, const char *bytes, size_t n, qu
     return QUIRE_OK;
 }
 
+static quire_status write_printable(struct output *output, const char *text, quire_error *err)
+{
+    char shown[1024];
+    quire_status status = QUIRE_OK;
+    while (*text && status == QUIRE_OK) {
+        text += text_printable(shown, sizeof shown, text);
+        status = output_write(output, shown, strlen(shown), err);
+    }
+    return status;
+}
+
 quire_status output_vprint(struct output *output, quire_error *err, const char *format, va_list args)
 {
     char *text;
-    int n = vasprintf(&text, format, args);
-    if (n < 0)
+    if (vasprintf(&text, format, args) < 0)
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for a line of output");
-    quire_status status = output_write(output, text, (size_t)n, err);
+    quire_status status = write_printable(output, text, err);
     free(text);
     return status;
 }

@@ -26,6 +26,7 @@ void output_close(struct output *output); /* what is still buffered is dropped: 
  * character where bytes[0..n) do. Errors: IO or NO_SPACE (standard output cannot be written), CANCELLED (a signal came,
  * and nobody reads). */
 quire_status output_write(struct output *output, const char *bytes, size_t n, quire_error *err);
+/* For people: what a name in it would have a terminal do is made printable (text.h). */
 quire_status output_print(struct output *output, quire_error *err, const char *format, ...) QUIRE_PRINTF(3, 4);
 quire_status output_vprint(struct output *output, quire_error *err, const char *format, va_list args)
     QUIRE_PRINTF(3, 0);

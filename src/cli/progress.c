@@ -45,10 +45,11 @@ void progress_clear(struct progress *progress)
 
 static void QUIRE_PRINTF(2, 0) say(struct progress *progress, const char *format, va_list args)
 {
-    char message[2048], line[sizeof message + 16];
+    char message[2048], shown[2 * sizeof message], line[sizeof shown + 16];
     vsnprintf(message, sizeof message, format, args);
+    text_printable(shown, sizeof shown, message);
     progress_clear(progress);
-    snprintf(line, sizeof line, "quire: %s\n", message);
+    snprintf(line, sizeof line, "quire: %s\n", shown);
     show(line);
 }
 

@@ -2,6 +2,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "quire/error.h"
 
 char *text_count(char buffer[TEXT_SIZE], uint64_t n)
 {
@@ -70,4 +73,18 @@ char *text_rate(char buffer[TEXT_SIZE], double n, double seconds)
         return text_count(buffer, (uint64_t)(rate + 0.5));
     snprintf(buffer, TEXT_SIZE, "%.*f", decimals(rate), rate);
     return buffer;
+}
+
+size_t text_printable(char *out, size_t size, const char *text)
+{
+    size_t at = 0, n_out = 0;
+    for (;;) {
+        size_t n = strcspn(text + at, "\n\t"), n_taken = quire_printable(out + n_out, size - n_out, text + at, n);
+        n_out += strlen(out + n_out);
+        at += n_taken;
+        if (n_taken < n || text[at] == '\0' || size - n_out < 2)
+            return at;
+        out[n_out++] = text[at++];
+        out[n_out] = '\0';
+    }
 }

@@ -8,6 +8,7 @@
 
 #include "base/blocks.h"
 #include "base/mem.h"
+#include "base/printable.h"
 #include "model/model.h"
 #include "model_job.h"
 
@@ -18,7 +19,7 @@ void job_notice(const struct model_job *job, const char *format, ...)
     if (!job->options->notice)
         return;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    printable_vprint(text, sizeof text, format, args);
     va_end(args);
     job->options->notice(job->options->user, text);
 }

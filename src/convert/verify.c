@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "model/model.h"
-#include "model/printable.h"
 #include "model/source.h"
 #include "model/weights.h"
 #include "verify_job.h"
@@ -26,7 +26,7 @@ void verify_found(struct verify_job *job, quire_finding_kind kind, bool is_damag
     char message[1100];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    printable_vprint(message, sizeof message, format, args);
     va_end(args);
     if (is_damage)
         job->result.n_damaged++;

@@ -6,12 +6,12 @@
 
 #include "base/blocks.h"
 #include "base/mem.h"
+#include "base/printable.h"
 #include "base/sys.h"
 #include "base/threads.h"
 #include "checksums.h"
 #include "model/gguf.h"
 #include "model/model.h"
-#include "model/printable.h"
 #include "model/safetensors.h"
 #include "model/source.h"
 #include "number_pieces.h"

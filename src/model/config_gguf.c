@@ -6,8 +6,8 @@
  * computes. */
 #include <string.h>
 
+#include "base/printable.h"
 #include "config.h"
-#include "printable.h"
 
 struct reader {
     const struct gguf *gguf;

@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "cursor.h"
 #include "ggml_type.h"
 #include "gguf_file.h"
-#include "printable.h"
 #include "tensors.h"
 
 /* The fewest bytes that a pair (empty key, one-byte value) and a tensor (empty name, one dimension) take in a file:

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "config.h"
 #include "fingerprint.h"
 #include "json.h"
-#include "printable.h"
 #include "prompt_guess.h"
 #include "source.h"
 #include "weights.h"
@@ -72,7 +72,8 @@ static char *base_name(const char *path, quire_error *err)
 {
     char *whole = realpath(path, NULL);
     const char *slash = whole ? strrchr(whole, '/') : NULL;
-    char *name = mem_strdup(slash && slash[1] ? slash + 1 : path, err);
+    const char *base = slash && slash[1] ? slash + 1 : path;
+    char *name = mem_strdup(printable(base, strlen(base)).text, err);
     free(whole);
     return name;
 }

@@ -2,8 +2,8 @@
  * name is a row of this table or an error. */
 #include <string.h>
 
+#include "base/printable.h"
 #include "pickle_machine.h"
-#include "printable.h"
 
 enum role { DICTIONARY, TENSOR, TENSOR_OF_TYPE, PARAMETER, STORAGE, TYPE };
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "pickle_machine.h"
-#include "printable.h"
 
 /* Dictionaries inside dictionaries, at most. */
 enum { MAX_LEVELS = 4 };

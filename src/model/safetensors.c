@@ -8,9 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/printable.h"
 #include "element.h"
 #include "json.h"
-#include "printable.h"
 
 #define MAX_HEADER_BYTES 100000000u
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "json.h"
-#include "printable.h"
 #include "safetensors.h"
 #include "source.h"
 #include "torch_bin.h"

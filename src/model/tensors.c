@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "printable.h"
+#include "base/printable.h"
 
 quire_status tensors_add(struct tensors *tensors, const struct tensor *tensor, quire_error *err)
 {

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "pickle.h"
-#include "printable.h"
 #include "zip.h"
 
 /* The folder in the archive that everything lies in is named after the file that was saved. */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "cursor.h"
-#include "printable.h"
 
 #define LOCAL_MAGIC     0x04034B50u
 #define DIRECTORY_MAGIC 0x02014B50u

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "model/printable.h"
+#include "base/printable.h"
 
 /* Below the score of the least likely piece: what the library that trains these vocabularies takes off. */
 #define UNKNOWN_PENALTY 10.0f

@@ -1,9 +1,9 @@
 #include "vocab.h"
 
 #include "base/hash.h"
+#include "base/printable.h"
 #include "base/utf8.h"
 #include "code_point.h"
-#include "model/printable.h"
 #include "pieces.h"
 
 /* --- the byte alphabet -------------------------------------------------------------------------------------------- */

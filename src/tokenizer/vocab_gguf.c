@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/printable.h"
 #include "model/gguf.h"
-#include "model/printable.h"
 #include "pieces.h"
 
 enum gguf_token_type {

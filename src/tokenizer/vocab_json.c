@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 
+#include "base/printable.h"
 #include "model/json.h"
-#include "model/printable.h"
 
 static quire_status malformed(const struct vocab *vocab, const char *field, const char *expected, quire_error *err)
 {

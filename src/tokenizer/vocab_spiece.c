@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-#include "model/printable.h"
+#include "base/printable.h"
 #include "pieces.h"
 #include "wire.h"
 

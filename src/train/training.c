@@ -12,6 +12,7 @@
 #include <sys/file.h>
 
 #include "base/mem.h"
+#include "base/printable.h"
 #include "base/threads.h"
 #include "model/source.h"
 #include "quire/quire.h"
@@ -32,7 +33,7 @@ void training_notice(struct quire_training *t, const char *format, ...)
     char text[1200];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    printable_vprint(text, sizeof text, format, arguments);
     va_end(arguments);
     training_tell(t, (quire_training_event){.kind = QUIRE_TRAINING_NOTICE, .text = text});
 }

@@ -3,8 +3,10 @@
 
 Groups are the classes below."""
 import json
+import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -54,6 +56,46 @@ class Info(Case):
         info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
         self.assertEqual(info["model"]["prompt_format"], "chatml")
         self.assertEqual(info["tokenizer"]["special_tokens"], 4)
+
+    def assert_printable(self, text):
+        """UTF-8, of which a terminal acts on nothing but the ends of lines."""
+        for c in text.decode():
+            self.assertTrue(c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"
+                                            and c not in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2069"),
+                            text)
+
+    def test_names_do_not_act_on_a_terminal(self):
+        """Folders, fields and tensors may be called anything, in anybody's files."""
+        hostile, shown = b"m\x1b[2J\n\xc2\x9b\xe2\x80\xae\xff\x7f", "m\\x1b[2J\\x0a\\u009b\\u202e\\xff\\x7f"
+        folder = os.path.join(os.fsencode(self.folder), hostile)
+        shutil.copytree(os.fsencode(self.model), folder)
+        lines = self.run_quire("info", self.model).out.splitlines()
+        result = self.run_quire("info", "-v", folder)
+        self.assert_printable(result.raw)
+        self.assert_printable(result.err.encode())
+        self.assertIn(shown, result.out)
+        self.assertEqual(len(result.out.splitlines()), len(lines))
+        self.assertEqual(json.loads(self.run_quire("info", "--json", folder).out)["model"]["name"], shown)
+
+        config_path, weights_path = os.path.join(folder, b"config.json"), os.path.join(folder, b"model.safetensors")
+        config = json.loads(pathlib.Path(os.fsdecode(config_path)).read_text())
+        name = {"quire": {"name": "\x1b]0;title\x07\u202e caf\u00e9"}}
+        pathlib.Path(os.fsdecode(config_path)).write_text(json.dumps(config | name))
+        self.assertIn("\\x1b]0;title\\x07\\u202e caf\u00e9\n", self.run_quire("info", folder).out)
+        pathlib.Path(os.fsdecode(config_path)).write_text(json.dumps(config | {"model_type": "\x1b[31m\n\u009b\u2066"}))
+        result = self.run_quire("info", folder, code=3)
+        self.assert_printable(result.err.encode())
+        self.assertIn("\\x1b[31m\\x0a\\u009b\\u2066", result.err)
+        pathlib.Path(os.fsdecode(config_path)).write_text(json.dumps(config))
+
+        weights = pathlib.Path(os.fsdecode(weights_path)).read_bytes()
+        n = struct.unpack_from("<Q", weights)[0]
+        header = weights[8:8 + n].replace(b"transformer.norm_f.weight", b"\\u001b[31m.\xc2\x9b.weight")
+        pathlib.Path(os.fsdecode(weights_path)).write_bytes(struct.pack("<Q", len(header)) + header + weights[8 + n:])
+        result = self.run_quire("info", "--verify", folder, code=3)
+        self.assert_printable(result.raw)
+        self.assert_printable(result.err.encode())
+        self.assertIn("norm_f", result.out)
 
 
 class Convert(Case):

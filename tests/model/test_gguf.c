@@ -155,7 +155,7 @@ static void refuses_hostile_counts(void)
     add_key(&file, "k", 4), bytes_add_u32(&file, 1);
     check_refused(&file, QUIRE_ERR_FORMAT, "key 'k' is there twice");
     add_header(&file, 3, 0, 1), add_key(&file, "\x1b[2J", 77), bytes_add_u32(&file, 1);
-    check_refused(&file, QUIRE_ERR_FORMAT, "'?[2J'"); /* nothing that a terminal acts on */
+    check_refused(&file, QUIRE_ERR_FORMAT, "'\\x1b[2J'"); /* nothing that a terminal acts on */
 }
 
 static void refuses_hostile_tensors(void)

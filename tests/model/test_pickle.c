@@ -154,9 +154,9 @@ static void names_what_it_refuses_to_run(void)
         {BYTES("\x80\2csubprocess\nPopen\n)\x81."), "asks for subprocess.Popen, which"},
         {BYTES("\x80\2crunpy\n_run_code\n."), "asks for runpy._run_code, which"},
         {BYTES("\x80\2cnumpy.core.multiarray\nscalar\n."), "asks for numpy.core.multiarray.scalar, which"},
-        {BYTES("\x80\2cos\033[2J\nsys\x07tem\n."), "asks for os?[2J.sys?tem, which"},
+        {BYTES("\x80\2cos\033[2J\nsys\x07tem\n."), "asks for os\\x1b[2J.sys\\x07tem, which"},
         {BYTES("\x80\2c\n\n."), "asks for ., which"},
-        {BYTES("\x80\2ccollections\nOrderedDict\0\n."), "asks for collections.OrderedDict?, which"},
+        {BYTES("\x80\2ccollections\nOrderedDict\0\n."), "asks for collections.OrderedDict\\x00, which"},
         {BYTES("\x80\2ctorch._utils\n_rebuild_tensor\n."), "asks for torch._utils._rebuild_tensor, which"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
