@@ -94,7 +94,7 @@ quire_status kv_candidates_load(struct kv_candidates *list, struct kv_store *sto
     quire_status status = kv_store_list(&books, &n_books, store, err);
     for (size_t i = 0; i < n_books && status == QUIRE_OK; i++) {
         bool is_fit = false;
-        status = mem_reserve((void **)&list->items, &list->capacity, list->n + 1, sizeof *list->items, "books", err);
+        status = mem_reserve(&list->items, &list->capacity, list->n + 1, sizeof *list->items, "books", err);
         if (status == QUIRE_OK)
             status = kv_candidate_load(&list->items[list->n], &is_fit, store, books[i], ids, n);
         if (status != QUIRE_OK && err && err->status == QUIRE_OK)

@@ -59,8 +59,7 @@ quire_status kv_parents_open(struct kv_parents *parents, const struct kv_store *
     /* Bases fall from parent to parent, so that the loop ends also in a store where books point at each other. */
     while (id != 0 && status == QUIRE_OK) {
         struct kv_manifest manifest;
-        status =
-            mem_reserve((void **)&opened.parts, &capacity, opened.n + 1, sizeof *opened.parts, "parent books", err);
+        status = mem_reserve(&opened.parts, &capacity, opened.n + 1, sizeof *opened.parts, "parent books", err);
         if (status == QUIRE_OK)
             status = open_parent(&opened, store, id, base_tokens, base_hash, &manifest, err);
         if (status == QUIRE_OK) {

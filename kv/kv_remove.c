@@ -37,7 +37,7 @@ static quire_status lock_one(struct condemned *c, uint64_t id, quire_error *err)
     char folder[KV_PATH_SIZE];
     bool is_gone = false;
     quire_error why = {0};
-    quire_status status = mem_reserve((void **)&c->books, &c->capacity, c->n + 1, sizeof *c->books, "books", err);
+    quire_status status = mem_reserve(&c->books, &c->capacity, c->n + 1, sizeof *c->books, "books", err);
     if (status != QUIRE_OK)
         return status;
     kv_store_book_folder(folder, c->store, id);

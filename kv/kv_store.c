@@ -128,8 +128,8 @@ quire_status kv_store_narrow(struct kv_store *store, uint64_t id, uint64_t n_sou
         i++;
     if (i < store->n_narrowed && store->narrowed[i].n_sound <= n_sound)
         return QUIRE_OK;
-    quire_status status = mem_reserve((void **)&store->narrowed, &store->narrowed_capacity, i + 1,
-                                      sizeof *store->narrowed, "damaged books", NULL);
+    quire_status status =
+        mem_reserve(&store->narrowed, &store->narrowed_capacity, i + 1, sizeof *store->narrowed, "damaged books", NULL);
     if (status == QUIRE_OK) {
         struct kv_manifest manifest = {0};
         kv_store_any_manifest(&manifest, store, id, NULL, NULL);
@@ -328,8 +328,7 @@ static void list_book(void *context, const char *name)
     uint64_t id = kv_store_book_id(name);
     if (id == 0 || list->status != QUIRE_OK)
         return;
-    list->status =
-        mem_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
+    list->status = mem_reserve(&list->ids, &list->capacity, list->n + 1, sizeof *list->ids, "books", list->err);
     if (list->status == QUIRE_OK)
         list->ids[list->n++] = id;
 }

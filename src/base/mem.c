@@ -37,7 +37,7 @@ void *mem_aligned(size_t n, size_t size, const char *what, quire_error *err)
     return p;
 }
 
-quire_status mem_reserve(void **items, size_t *capacity, size_t need, size_t item_size, const char *what,
+quire_status mem_reserve(void *items, size_t *capacity, size_t need, size_t item_size, const char *what,
                          quire_error *err)
 {
     if (need <= *capacity)
@@ -47,10 +47,12 @@ quire_status mem_reserve(void **items, size_t *capacity, size_t need, size_t ite
         if (!size_mul(&grown, grown, 2))
             return no_memory(what, need, item_size, err);
     size_t bytes;
-    void *p = size_mul(&bytes, grown, item_size) ? realloc(*items, bytes) : NULL;
+    void *p;
+    memcpy(&p, items, sizeof p);
+    p = size_mul(&bytes, grown, item_size) ? realloc(p, bytes) : NULL;
     if (!p)
         return no_memory(what, need, item_size, err);
-    *items = p;
+    memcpy(items, &p, sizeof p);
     *capacity = grown;
     return QUIRE_OK;
 }

@@ -50,8 +50,9 @@ void *mem_calloc(size_t n, size_t size, const char *what, quire_error *err);
 /* As mem_calloc, aligned to 64 bytes, not set to zero; released with free. */
 void *mem_aligned(size_t n, size_t size, const char *what, quire_error *err);
 
-/* Grows *items (of item_size bytes each) so that it holds at least `need`, by doubling. *capacity is in items. */
-quire_status mem_reserve(void **items, size_t *capacity, size_t need, size_t item_size, const char *what,
+/* Grows an array so that it holds at least `need` items of item_size bytes, by doubling. items: the address of the
+ * pointer to it, of whatever type. *capacity is in items. */
+quire_status mem_reserve(void *items, size_t *capacity, size_t need, size_t item_size, const char *what,
                          quire_error *err);
 
 char *mem_strdup(const char *text, quire_error *err);

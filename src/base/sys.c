@@ -338,9 +338,7 @@ static quire_status read_to_end(struct whole *whole, int fd, size_t n_claimed, c
 {
     size_t need = size_min(n_claimed, max_bytes) + 2; /* the end shows without another reservation */
     for (;;) {
-        void *bytes = whole->bytes;
-        quire_status status = mem_reserve(&bytes, &whole->capacity, need, 1, "a file", err);
-        whole->bytes = bytes;
+        quire_status status = mem_reserve(&whole->bytes, &whole->capacity, need, 1, "a file", err);
         if (status != QUIRE_OK)
             return status;
         ssize_t got = sys.pread(fd, whole->bytes + whole->n, whole->capacity - whole->n - 1, (off_t)whole->n);

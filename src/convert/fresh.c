@@ -132,10 +132,8 @@ quire_status fresh_check_space(const struct fresh *fresh, uint64_t n_bytes, quir
 
 static quire_status keep_name(struct fresh *fresh, const char *name, quire_error *err)
 {
-    void *names = fresh->names;
-    quire_status status = mem_reserve(&names, &fresh->names_capacity, fresh->n_names + 1, sizeof *fresh->names,
+    quire_status status = mem_reserve(&fresh->names, &fresh->names_capacity, fresh->n_names + 1, sizeof *fresh->names,
                                       "the names of files", err);
-    fresh->names = names;
     char *copy = status == QUIRE_OK ? mem_strdup(name, err) : NULL;
     if (!copy)
         return QUIRE_ERR_NO_MEMORY;

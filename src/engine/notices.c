@@ -13,8 +13,8 @@ void notices_add(struct notices *notices, const char *text)
         if (strcmp(notices->texts[i], text) == 0)
             return;
     char *copy = mem_strdup(text, NULL);
-    if (copy && mem_reserve((void **)&notices->texts, &notices->capacity, notices->n + 1, sizeof *notices->texts,
-                            "notices", NULL) == QUIRE_OK)
+    if (copy && mem_reserve(&notices->texts, &notices->capacity, notices->n + 1, sizeof *notices->texts, "notices",
+                            NULL) == QUIRE_OK)
         notices->texts[notices->n++] = copy;
     else
         free(copy);

@@ -44,10 +44,7 @@ static quire_status refs_reserve(struct pickle *p, struct refs *refs, size_t n, 
 {
     if (n > most)
         return too_many(p, what, most);
-    void *items = refs->items;
-    quire_status status = mem_reserve(&items, &refs->capacity, n, sizeof *refs->items, "a pickle", p->err);
-    refs->items = items;
-    return status;
+    return mem_reserve(&refs->items, &refs->capacity, n, sizeof *refs->items, "a pickle", p->err);
 }
 
 quire_status pickle_push_ref(struct pickle *p, uint32_t ref)
@@ -62,10 +59,8 @@ quire_status pickle_push(struct pickle *p, struct value value)
 {
     if (p->n_values == PICKLE_MAX_VALUES)
         return too_many(p, "values", PICKLE_MAX_VALUES);
-    void *values = p->values;
     quire_status status =
-        mem_reserve(&values, &p->values_capacity, p->n_values + 1, sizeof *p->values, "a pickle", p->err);
-    p->values = values;
+        mem_reserve(&p->values, &p->values_capacity, p->n_values + 1, sizeof *p->values, "a pickle", p->err);
     if (status != QUIRE_OK)
         return status;
     p->values[p->n_values] = value;
@@ -153,10 +148,8 @@ quire_status pickle_add_entry(struct pickle *p, uint32_t dict, uint32_t key, uin
 {
     if (p->n_entries == PICKLE_MAX_ENTRIES)
         return too_many(p, "entries of dictionaries", PICKLE_MAX_ENTRIES);
-    void *entries = p->entries;
     quire_status status =
-        mem_reserve(&entries, &p->entries_capacity, p->n_entries + 1, sizeof *p->entries, "a pickle", p->err);
-    p->entries = entries;
+        mem_reserve(&p->entries, &p->entries_capacity, p->n_entries + 1, sizeof *p->entries, "a pickle", p->err);
     if (status != QUIRE_OK)
         return status;
     uint32_t at = (uint32_t)p->n_entries++;

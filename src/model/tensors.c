@@ -15,10 +15,8 @@ quire_status tensors_add(struct tensors *tensors, const struct tensor *tensor, q
                           "'%s' brings more than %u tensors, the most that a model may have", tensor->path,
                           TENSORS_MAX);
     }
-    void *items = tensors->items;
-    quire_status status =
-        mem_reserve(&items, &tensors->capacity, tensors->n + 1, sizeof *tensors->items, "a tensor directory", err);
-    tensors->items = items;
+    quire_status status = mem_reserve(&tensors->items, &tensors->capacity, tensors->n + 1, sizeof *tensors->items,
+                                      "a tensor directory", err);
     if (status != QUIRE_OK) {
         free(tensor->name);
         return status;

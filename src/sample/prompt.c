@@ -43,7 +43,7 @@ static void add_ids(struct pieces *p, const int32_t *ids, size_t n)
 {
     if (p->status != QUIRE_OK || n == 0)
         return;
-    p->status = mem_reserve((void **)&p->ids, &p->capacity, p->n_ids + n, sizeof *ids, "a prompt", p->err);
+    p->status = mem_reserve(&p->ids, &p->capacity, p->n_ids + n, sizeof *ids, "a prompt", p->err);
     if (p->status != QUIRE_OK)
         return;
     memcpy(p->ids + p->n_ids, ids, n * sizeof *ids);

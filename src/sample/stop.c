@@ -94,7 +94,7 @@ quire_status quire_stop_feed(quire_stop *stop, const char *bytes, size_t n, cons
         memmove(stop->held, stop->held + stop->n_given, n_before);
     stop->n_held = n_before;
     stop->n_given = 0;
-    quire_status status = mem_reserve((void **)&stop->held, &stop->capacity, n_before + n, 1, "text held back", err);
+    quire_status status = mem_reserve(&stop->held, &stop->capacity, n_before + n, 1, "text held back", err);
     if (status != QUIRE_OK)
         return status;
     memcpy(stop->held + n_before, bytes, n);

@@ -23,12 +23,11 @@ static uint32_t add_node(struct added *added, uint32_t parent, uint8_t byte)
 
 quire_status added_insert(struct added *added, const uint8_t *bytes, size_t n, int32_t id, quire_error *err)
 {
-    void *nodes = added->nodes;
     size_t need = size_max(added->n_nodes, 1) + n;
     quire_status status =
-        need > UINT32_MAX ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "the added tokens have too many bytes in all")
-                          : mem_reserve(&nodes, &added->capacity, need, sizeof added->nodes[0], "added tokens", err);
-    added->nodes = nodes;
+        need > UINT32_MAX
+            ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "the added tokens have too many bytes in all")
+            : mem_reserve(&added->nodes, &added->capacity, need, sizeof added->nodes[0], "added tokens", err);
     if (status != QUIRE_OK)
         return status;
     if (added->n_nodes == 0)

@@ -99,12 +99,9 @@ static quire_status reserve(struct bpe *bpe, size_t n, quire_error *err)
     if (n >= NO_SYMBOL / 2)
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "a word of %zu bytes is too long, at most %u can be joined", n,
                           NO_SYMBOL / 2 - 1);
-    void *symbols = bpe->symbols, *queue = bpe->queue;
-    quire_status status = mem_reserve(&symbols, &bpe->symbols_capacity, n, sizeof bpe->symbols[0], "a word", err);
-    bpe->symbols = symbols;
+    quire_status status = mem_reserve(&bpe->symbols, &bpe->symbols_capacity, n, sizeof bpe->symbols[0], "a word", err);
     if (status == QUIRE_OK)
-        status = mem_reserve(&queue, &bpe->queue_capacity, 2 * n, sizeof bpe->queue[0], "a word", err);
-    bpe->queue = queue;
+        status = mem_reserve(&bpe->queue, &bpe->queue_capacity, 2 * n, sizeof bpe->queue[0], "a word", err);
     return status;
 }
 

@@ -32,10 +32,7 @@ void nfc_reset(struct nfc *nfc)
 
 static quire_status reserve_points(int32_t **points, size_t *capacity, size_t need, quire_error *err)
 {
-    void *items = *points;
-    quire_status status = mem_reserve(&items, capacity, need, sizeof **points, "characters to normalise", err);
-    *points = items;
-    return status;
+    return mem_reserve(points, capacity, need, sizeof **points, "characters to normalise", err);
 }
 
 static unsigned class_of(int32_t point)

@@ -48,13 +48,11 @@ static int byte_of(const char *piece, size_t n)
 
 static quire_status append(struct pieces *pieces, float score, uint8_t type, quire_error *err)
 {
-    void *scores = pieces->scores, *types = pieces->types;
     size_t n = pieces->n_scores;
-    quire_status status = mem_reserve(&scores, &pieces->scores_capacity, n + 1, sizeof *pieces->scores, "pieces", err);
-    pieces->scores = scores;
+    quire_status status =
+        mem_reserve(&pieces->scores, &pieces->scores_capacity, n + 1, sizeof *pieces->scores, "pieces", err);
     if (status == QUIRE_OK)
-        status = mem_reserve(&types, &pieces->types_capacity, n + 1, sizeof *pieces->types, "pieces", err);
-    pieces->types = types;
+        status = mem_reserve(&pieces->types, &pieces->types_capacity, n + 1, sizeof *pieces->types, "pieces", err);
     if (status != QUIRE_OK)
         return status;
     pieces->scores[n] = score;

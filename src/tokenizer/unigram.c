@@ -56,10 +56,9 @@ void unigram_reset(struct unigram *unigram)
 /* Room for the way to each place of the text. */
 static quire_status reserve_ends(struct unigram *unigram, quire_error *err)
 {
-    void *ends = unigram->ends;
     size_t n = unigram->text.n + 1;
-    quire_status status = mem_reserve(&ends, &unigram->ends_capacity, n, sizeof *unigram->ends, "a text's tokens", err);
-    unigram->ends = ends;
+    quire_status status =
+        mem_reserve(&unigram->ends, &unigram->ends_capacity, n, sizeof *unigram->ends, "a text's tokens", err);
     if (status != QUIRE_OK)
         return status;
     if (unigram->n_ends == 0)

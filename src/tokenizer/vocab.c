@@ -104,9 +104,8 @@ static struct printable token_name(const struct vocab *vocab, const struct token
 
 static quire_status grow_tokens(struct vocab *vocab, size_t n, quire_error *err)
 {
-    void *tokens = vocab->tokens;
-    quire_status status = mem_reserve(&tokens, &vocab->tokens_capacity, n, sizeof vocab->tokens[0], "tokens", err);
-    vocab->tokens = tokens;
+    quire_status status =
+        mem_reserve(&vocab->tokens, &vocab->tokens_capacity, n, sizeof vocab->tokens[0], "tokens", err);
     if (status == QUIRE_OK && n > vocab->n_tokens) {
         memset(vocab->tokens + vocab->n_tokens, 0, (n - vocab->n_tokens) * sizeof vocab->tokens[0]);
         vocab->n_tokens = n;

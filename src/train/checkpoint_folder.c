@@ -47,7 +47,7 @@ static quire_status list(uint64_t **steps, size_t *n, const char *folder, const 
     for (struct dirent *entry; entries && status == QUIRE_OK && (entry = sys.readdir(entries)); errno = 0) {
         if (!is_named(entry->d_name, suffix, &step))
             continue;
-        status = mem_reserve((void **)&found, &capacity, count + 1, sizeof *found, "a list of checkpoints", err);
+        status = mem_reserve(&found, &capacity, count + 1, sizeof *found, "a list of checkpoints", err);
         if (status == QUIRE_OK)
             found[count++] = step;
     }

@@ -54,8 +54,8 @@ static quire_status list_texts(struct names *names, const char *folder, quire_er
     for (struct dirent *entry; status == QUIRE_OK && (entry = sys.readdir(list)); errno = 0) {
         if (!is_text_name(entry->d_name))
             continue;
-        status = mem_reserve((void **)&names->items, &names->capacity, names->n + 1, sizeof *names->items,
-                             "a list of files", err);
+        status =
+            mem_reserve(&names->items, &names->capacity, names->n + 1, sizeof *names->items, "a list of files", err);
         if (status != QUIRE_OK)
             break;
         names->items[names->n] = mem_strdup(entry->d_name, err);

@@ -168,9 +168,9 @@ quire_status mds_writer_add(struct mds_writer *w, const void *value, size_t n_by
     if (status == QUIRE_OK && 4 * 3 + strlen(w->config) + 4 + (uint64_t)n_bytes > UINT32_MAX)
         status = quire_fail(err, QUIRE_ERR_UNSUPPORTED, "a sample of %zu bytes is too large for a shard", n_bytes);
     if (status == QUIRE_OK)
-        status = mem_reserve((void **)&w->samples, &w->capacity, w->n_bytes + 4 + n_bytes, 1, "a shard", err);
+        status = mem_reserve(&w->samples, &w->capacity, w->n_bytes + 4 + n_bytes, 1, "a shard", err);
     if (status == QUIRE_OK)
-        status = mem_reserve((void **)&w->ends, &w->ends_capacity, w->n_samples + 1, sizeof *w->ends, "a shard", err);
+        status = mem_reserve(&w->ends, &w->ends_capacity, w->n_samples + 1, sizeof *w->ends, "a shard", err);
     if (status != QUIRE_OK)
         return status;
     uint32_t size = (uint32_t)n_bytes;

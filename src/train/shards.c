@@ -39,8 +39,7 @@ quire_status quire_shards_add(quire_shards *shards, const int32_t *ids, size_t n
     size_t n_bytes;
     if (n > UINT32_MAX || !size_mul(&n_bytes, n, sizeof *ids) || !size_add(&n_bytes, n_bytes, HEAD_BYTES))
         return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "a document of %zu tokens is too large for a shard", n);
-    quire_status status =
-        mem_reserve((void **)&shards->value, &shards->capacity, n_bytes, 1, "a document's tokens", err);
+    quire_status status = mem_reserve(&shards->value, &shards->capacity, n_bytes, 1, "a document's tokens", err);
     if (status != QUIRE_OK)
         return status;
     shards->value[0] = SHAPE;

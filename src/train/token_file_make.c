@@ -80,11 +80,10 @@ static quire_status put_text(struct maker *m, const struct corpus_document *docu
 static quire_status add_row(struct maker *m, const struct corpus_document *document, uint64_t first, quire_error *err)
 {
     size_t n_name = strlen(document->name) + 1;
-    quire_status status = mem_reserve((void **)&m->table, &m->table_capacity, 3 * (m->n_documents + 1),
-                                      sizeof *m->table, "a table of documents", err);
+    quire_status status = mem_reserve(&m->table, &m->table_capacity, 3 * (m->n_documents + 1), sizeof *m->table,
+                                      "a table of documents", err);
     if (status == QUIRE_OK)
-        status = mem_reserve((void **)&m->names, &m->names_capacity, m->n_name_bytes + n_name, 1,
-                             "the documents' names", err);
+        status = mem_reserve(&m->names, &m->names_capacity, m->n_name_bytes + n_name, 1, "the documents' names", err);
     if (status != QUIRE_OK)
         return status;
     uint64_t *row = m->table + 3 * m->n_documents++;

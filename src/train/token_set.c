@@ -29,8 +29,8 @@ static quire_status read_line(struct token_split *split, size_t *capacity, char 
     *tab = '\0';
     if (!is_held)
         return QUIRE_OK;
-    quire_status status = mem_reserve((void **)&split->names, capacity, split->n_names + 1, sizeof *split->names,
-                                      "a list of documents", err);
+    quire_status status =
+        mem_reserve(&split->names, capacity, split->n_names + 1, sizeof *split->names, "a list of documents", err);
     if (status != QUIRE_OK)
         return status;
     split->names[split->n_names] = mem_strdup(line, err);
@@ -206,8 +206,7 @@ quire_status token_windows(struct token_window **windows, size_t *n, const struc
     for (size_t d = 0; d < set->n_documents; d++) {
         uint64_t n_text = set->firsts[d + 1] - set->firsts[d] - set->file->has_ends;
         for (uint64_t at = 0; at + 1 < n_text; at += seq_len) {
-            quire_status status =
-                mem_reserve((void **)&all, &capacity, count + 1, sizeof *all, "validation windows", err);
+            quire_status status = mem_reserve(&all, &capacity, count + 1, sizeof *all, "validation windows", err);
             if (status != QUIRE_OK) {
                 free(all);
                 return status;

@@ -52,7 +52,7 @@ static quire_status open_writing(struct writing *w, const struct quire_training 
 
 static quire_status add_text(struct writing *w, const char *bytes, size_t n, quire_error *err)
 {
-    quire_status status = mem_reserve((void **)&w->text, &w->capacity, w->n + n + 1, 1, "a sample", err);
+    quire_status status = mem_reserve(&w->text, &w->capacity, w->n + n + 1, 1, "a sample", err);
     if (status != QUIRE_OK)
         return status;
     if (n > 0)

@@ -71,8 +71,8 @@ static quire_status add(struct parser *p, struct yaml_entry entry)
             status = quire_fail(p->err, QUIRE_ERR_FORMAT, "'%s', line %zu: '%s' stands on line %zu already", p->path,
                                 entry.line, entry.key, out->entries[i].line);
     if (status == QUIRE_OK)
-        status = mem_reserve((void **)&out->entries, &out->capacity, out->n_entries + 1, sizeof entry,
-                             "a configuration", p->err);
+        status =
+            mem_reserve(&out->entries, &out->capacity, out->n_entries + 1, sizeof entry, "a configuration", p->err);
     if (status != QUIRE_OK) {
         free(entry.key);
         free(entry.value);
