@@ -82,8 +82,6 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
     engine->has_own_budget = opts->memory_bytes == 0;
     if (engine->has_own_budget)
         engine->opts.memory_bytes = sys_available_memory_bytes() / 4 * 3;
-    if (engine->opts.n_threads == 0)
-        engine->opts.n_threads = threads_available();
 
     const quire_config *config = &model->config;
     engine->slopes = mem_calloc(config->n_heads, sizeof *engine->slopes, "ALiBi slopes", err);
@@ -108,6 +106,7 @@ quire_status quire_engine_open(quire_engine **out, const quire_model *model, con
     if (status != QUIRE_OK)
         goto fail;
     kernels_gemm_init();
+    engine->opts.n_threads = kernels_n_threads(engine->kernels, opts->n_threads);
     status = threads_open(&engine->threads, engine->opts.n_threads, err);
     if (status != QUIRE_OK)
         goto fail;

@@ -30,11 +30,6 @@ static void raise_to(double *peak, double found)
     *peak = found > *peak ? found : *peak;
 }
 
-static quire_status open_threads(struct threads **out, uint32_t n_threads, quire_error *err)
-{
-    return threads_open(out, n_threads ? n_threads : threads_available(), err);
-}
-
 /* --- matrix products --------------------------------------------------------------------------------------------- */
 
 /* An item is some 50 million operations: a few strips through one panel, all of which stay in L2. */
@@ -101,11 +96,15 @@ static quire_status measure_gemm(double *flops, const struct gemm *gemm, struct 
     return QUIRE_OK;
 }
 
-static quire_status add_unit(quire_peaks *peaks, const struct kernels *kernels, struct threads *threads,
-                             quire_error *err)
+static quire_status add_unit(quire_peaks *peaks, const struct kernels *kernels, uint32_t n_threads, quire_error *err)
 {
     double flops = 0;
-    quire_status status = measure_gemm(&flops, kernels->gemm, threads, err);
+    struct threads *threads;
+    quire_status status = threads_open(&threads, kernels_n_threads(kernels, n_threads), err);
+    if (status != QUIRE_OK)
+        return status;
+    status = measure_gemm(&flops, kernels->gemm, threads, err);
+    threads_close(threads);
     if (status != QUIRE_OK)
         return status;
     size_t i = 0;
@@ -122,20 +121,14 @@ static quire_status add_unit(quire_peaks *peaks, const struct kernels *kernels, 
 quire_status quire_peaks_measure_units(quire_peaks *peaks, const char *isa, uint32_t n_threads, quire_error *err)
 {
     const struct kernels *kernels;
-    struct threads *threads;
     int is_available;
     quire_status status = isa ? kernels_choose(&kernels, isa, err) : QUIRE_OK;
-    if (status == QUIRE_OK)
-        status = open_threads(&threads, n_threads, err);
-    if (status != QUIRE_OK)
-        return status;
     kernels_gemm_init();
-    if (isa)
-        status = add_unit(peaks, kernels, threads, err);
+    if (isa && status == QUIRE_OK)
+        status = add_unit(peaks, kernels, n_threads, err);
     for (size_t i = 1; !isa && status == QUIRE_OK && (kernels = kernels_at(i, &is_available)) != NULL; i++)
         if (is_available)
-            status = add_unit(peaks, kernels, threads, err);
-    threads_close(threads);
+            status = add_unit(peaks, kernels, n_threads, err);
     return status;
 }
 
@@ -178,7 +171,7 @@ quire_status quire_peaks_measure_memory(quire_peaks *peaks, uint32_t n_threads, 
     void *memory = mem_aligned(n_parts, READ_PART, "measuring memory", err);
     if (!memory)
         return QUIRE_ERR_NO_MEMORY;
-    quire_status status = open_threads(&threads, n_threads, err);
+    quire_status status = threads_open(&threads, n_threads ? n_threads : threads_available(), err);
     if (status == QUIRE_OK) {
         threads_run(threads, n_parts, write_part, memory);
         raise_to(&peaks->memory_read, (double)n_parts * READ_PART / least_seconds(threads, n_parts, read_part, memory));

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #endif
 
+#include "base/mem.h"
+#include "base/threads.h"
 #include "tables.h"
 
 static int runs_always(void)
@@ -103,4 +105,11 @@ quire_status kernels_choose(const struct kernels **out, const char *isa, quire_e
                           isa, names);
     *out = best;
     return QUIRE_OK;
+}
+
+uint32_t kernels_n_threads(const struct kernels *kernels, uint32_t n_threads)
+{
+    uint32_t n = n_threads ? n_threads : threads_available();
+    bool uses_openblas = kernels->gemm == &gemm_openblas || kernels->gemm_exact == &gemm_openblas;
+    return uses_openblas ? (uint32_t)size_min(n, gemm_openblas_most_threads()) : n;
 }

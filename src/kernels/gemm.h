@@ -118,5 +118,6 @@ void gemm_multiply_panel(const struct gemm *gemm, float *y, size_t y_stride, con
 /* Float32 through OpenBLAS: portable, and the reference for the others. Its sums are in an order of its own, which
  * depends on the shape of a tile. */
 extern const struct gemm gemm_openblas;
+size_t gemm_openblas_most_threads(void);
 
 #endif

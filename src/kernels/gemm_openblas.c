@@ -1,5 +1,6 @@
 /* float32 products through OpenBLAS, on the calling thread. */
 #include <cblas.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -10,6 +11,14 @@ enum { STRIP_ROWS = 256, PANEL_COLUMNS = 512, K_STEP = 1 };
 void kernels_gemm_init(void)
 {
     openblas_set_num_threads(1);
+}
+
+/* Debian's is compiled for 64. */
+size_t gemm_openblas_most_threads(void)
+{
+    const char *found = strstr(openblas_get_config(), "MAX_THREADS=");
+    long n = found ? strtol(found + strlen("MAX_THREADS="), NULL, 10) : 0;
+    return n > 0 ? (size_t)n : 1;
 }
 
 static void pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)

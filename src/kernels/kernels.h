@@ -193,4 +193,8 @@ void kernels_dot_rows(const struct kernels *kernels, quire_dtype type, float *y,
 /* Makes OpenBLAS compute on the calling thread: the engine's own pool does the splitting, by position. */
 void kernels_gemm_init(void);
 
+/* Threads for work with the table: n_threads, or where that is 0 as many as processors may be used, but no more than
+ * its products bear. OpenBLAS is compiled for a number of threads, and ends the process of many more. */
+uint32_t kernels_n_threads(const struct kernels *kernels, uint32_t n_threads);
+
 #endif

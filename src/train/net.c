@@ -108,7 +108,7 @@ static quire_status prepare(struct net *net, const quire_config *config, const s
     bool is_bf16 = options->precision == TRAIN_BF16;
     net->gemm = is_bf16 && net->kernels->gemm->pack_strips_turned ? net->kernels->gemm : net->kernels->gemm_exact;
     net->is_narrow = is_bf16 && net->kernels->attend_narrow && net->config.head_dim % NARROW_STEP == 0;
-    net->n_threads = options->n_threads ? options->n_threads : threads_available();
+    net->n_threads = kernels_n_threads(net->kernels, options->n_threads);
     size_t rows = LOGIT_BYTES / sizeof(float) / config->vocab_size;
     rows = size_min(size_max(rows, LEAST_LOGIT_ROWS), MOST_LOGIT_ROWS);
     net->head_rows = size_min(rows, net_most_tokens(net));

@@ -129,12 +129,13 @@ static void no_numeric_option_takes_what_is_no_number(void)
             row->kind != OPTION_NUMBER)
             continue;
         for (size_t j = 0; j < sizeof wrong / sizeof wrong[0]; j++) {
-            char name[80];
+            char name[80], shown[40];
             struct options o;
             quire_error err;
             snprintf(name, sizeof name, "--%s=%s", row->name, wrong[j]);
             CHECK_EQ_INT(parse(&o, &err, WORDS(command_rows[id].name, name, "x", "-ox")), QUIRE_ERR_USAGE);
-            snprintf(name, sizeof name, "option '--%s': '%s' is not a ", row->name, wrong[j]);
+            quire_printable(shown, sizeof shown, wrong[j], strlen(wrong[j]));
+            snprintf(name, sizeof name, "option '--%s': '%s' is not a ", row->name, shown);
             CHECK_MESSAGE(err, name);
         }
     }

@@ -276,6 +276,19 @@ static void choice(void)
     unsetenv("QUIRE_ISA");
 }
 
+static void threads_that_products_bear(void)
+{
+    const struct kernels *k;
+    int is_available;
+    for (size_t i = 0; (k = kernels_at(i, &is_available)) != NULL; i++) {
+        bool uses_openblas = k->gemm == &gemm_openblas || k->gemm_exact == &gemm_openblas;
+        CHECK_EQ_INT(kernels_n_threads(k, 1), 1);
+        CHECK_EQ_INT(kernels_n_threads(k, 100000), uses_openblas ? gemm_openblas_most_threads() : 100000);
+        CHECK(kernels_n_threads(k, 0) > 0);
+    }
+    CHECK(gemm_openblas_most_threads() < 100000);
+}
+
 static const struct test tests[] = {
     {"formats", formats},
     {"fixed", fixed},
@@ -285,6 +298,7 @@ static const struct test tests[] = {
     {"rows", rows},
     {"gelu", gelu},
     {"choice", choice},
+    {"threads that products bear", threads_that_products_bear},
 };
 
 TEST_MAIN(tests)
