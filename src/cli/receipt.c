@@ -82,7 +82,9 @@ void receipt_print(struct session *s, const struct receipt *r)
                       c, e, text_rate(rate, (double)n_computed, r->read_seconds));
     else
         progress_note(&s->progress, "%s: %s bytes, %s tokens, all of them reused", name, a, b);
-    if (r->ending != NOTHING_WRITTEN)
+    if (r->ending != NOTHING_WRITTEN && r->n_new == 0)
+        progress_note(&s->progress, "wrote nothing, ended by %s", endings[r->ending].words);
+    else if (r->ending != NOTHING_WRITTEN)
         progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
                       text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds),
                       endings[r->ending].words);

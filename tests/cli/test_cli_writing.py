@@ -254,6 +254,7 @@ class Writing(Case):
         self.assertNotIn("\r", result.err)
         self.assertNotIn("\x1b", result.err)
         self.assertEqual(self.run_quire("continue", "-q", "-n", "4", self.story).err, "")
+        self.assertIn("wrote nothing, ended by", self.run_quire("continue", "-n", "0", self.story).err)
         verbose = self.run_quire("continue", "-v", "-n", "4", self.story).err
         for word in ("kernels", "read through", "prompt format"):
             self.assertIn(word, verbose)
