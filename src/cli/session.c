@@ -206,6 +206,7 @@ enum exit_code session_end(struct session *s, enum error_source source)
     quire_error *error = &s->error;
     (void)output_flush(&s->output, error); /* the first error stays */
     quire_status status = error->status;
+    /* The work may have ended for its output, which handed its failure on, or before that failed, too. */
     bool is_of_output = failure->status != QUIRE_OK && strcmp(failure->message, error->message) == 0;
     s->is_stopped = failure->status != QUIRE_OK;
     progress_clear(&s->progress);
