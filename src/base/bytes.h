@@ -30,6 +30,14 @@ static inline uint64_t load_u64(const void *p)
     return v;
 }
 
+/* A number that a mapped file gave, from now on the same: somebody may change the file meanwhile, and what was checked
+ * must be what is used. Without this the compiler may read it again. */
+static inline uint64_t taken(uint64_t number)
+{
+    __asm__ volatile("" : "+r"(number));
+    return number;
+}
+
 static inline float f32_from_bits(uint32_t bits)
 {
     float v;

@@ -15,14 +15,6 @@ struct cursor {
     size_t at;
 };
 
-/* A number is taken from the file once: somebody may change the file meanwhile, and what was checked must be what is
- * used. Without this the compiler may read it again. */
-static inline uint64_t cursor_taken(uint64_t number)
-{
-    __asm__ volatile("" : "+r"(number));
-    return number;
-}
-
 static inline size_t cursor_left(const struct cursor *cursor)
 {
     return cursor->n_bytes - cursor->at;
@@ -30,6 +22,7 @@ static inline size_t cursor_left(const struct cursor *cursor)
 
 static inline bool cursor_bytes(struct cursor *cursor, uint64_t n, const unsigned char **out)
 {
+    n = taken(n);
     if (n > cursor_left(cursor))
         return false;
     *out = cursor->data + cursor->at;
@@ -42,7 +35,7 @@ static inline bool cursor_u32(struct cursor *cursor, uint32_t *out)
     const unsigned char *p;
     if (!cursor_bytes(cursor, 4, &p))
         return false;
-    *out = (uint32_t)cursor_taken(load_u32(p));
+    *out = (uint32_t)taken(load_u32(p));
     return true;
 }
 
@@ -51,7 +44,7 @@ static inline bool cursor_u64(struct cursor *cursor, uint64_t *out)
     const unsigned char *p;
     if (!cursor_bytes(cursor, 8, &p))
         return false;
-    *out = cursor_taken(load_u64(p));
+    *out = taken(load_u64(p));
     return true;
 }
 

@@ -159,5 +159,5 @@ struct gguf_string gguf_array_string(const struct gguf_array *array, struct gguf
 
 uint32_t gguf_array_u32(const struct gguf_array *array, uint64_t index)
 {
-    return (uint32_t)cursor_taken(load_u32(array->data + 4 * index));
+    return (uint32_t)taken(load_u32(array->data + 4 * index));
 }

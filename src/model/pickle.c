@@ -100,6 +100,7 @@ static quire_status number(struct pickle *p, size_t n, uint32_t *out)
         return cut_short(p);
     *out = 0;
     memcpy(out, bytes, n);
+    *out = (uint32_t)taken(*out);
     return QUIRE_OK;
 }
 

@@ -171,7 +171,7 @@ static quire_status read_header(json_t **root, size_t *n_header, const unsigned 
     if (n < 8)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is cut short: it has %zu bytes, a safetensors file at least 8",
                           path, n);
-    uint64_t header_bytes = load_u64(data);
+    uint64_t header_bytes = taken(load_u64(data));
     if (header_bytes > MAX_HEADER_BYTES)
         return quire_fail(err, QUIRE_ERR_FORMAT,
                           "'%s' is not a safetensors file: it claims a header of %llu bytes, expected at most %u", path,

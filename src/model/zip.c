@@ -96,7 +96,7 @@ static quire_status read_end_64(struct parser *p, size_t end_at, const struct di
     }
     const unsigned char *locator = p->data + end_at - LOCATOR_BYTES;
     size_t locator_at = end_at - LOCATOR_BYTES;
-    uint64_t at = load_u64(locator + 8);
+    uint64_t at = taken(load_u64(locator + 8));
     if (load_u32(locator + 4) != 0 || load_u32(locator + 16) > 1)
         return quire_fail(p->err, QUIRE_ERR_UNSUPPORTED, "'%s' is one part of a zip archive in several", p->path);
     if (locator_at < END_64_BYTES || at > locator_at - END_64_BYTES || load_u32(p->data + at) != END_64_MAGIC)
@@ -104,8 +104,9 @@ static quire_status read_end_64(struct parser *p, size_t end_at, const struct di
     const unsigned char *end = p->data + at;
     if (load_u32(end + 16) != 0 || load_u32(end + 20) != 0 || load_u64(end + 24) != load_u64(end + 32))
         return quire_fail(p->err, QUIRE_ERR_UNSUPPORTED, "'%s' is one part of a zip archive in several", p->path);
-    *d =
-        (struct directory){.begin = load_u64(end + 48), .n_bytes = load_u64(end + 40), .n_entries = load_u64(end + 32)};
+    *d = (struct directory){.begin = taken(load_u64(end + 48)),
+                            .n_bytes = taken(load_u64(end + 40)),
+                            .n_entries = taken(load_u64(end + 32))};
     if (!agrees(narrow->n_entries, d->n_entries, UINT16_MAX) || !agrees(narrow->n_bytes, d->n_bytes, UINT32_MAX) ||
         !agrees(narrow->begin, d->begin, UINT32_MAX))
         return bad(p, "its two end records contradict each other");
@@ -120,8 +121,9 @@ static quire_status find_directory(struct parser *p, struct directory *d)
     if (status != QUIRE_OK)
         return status;
     const unsigned char *end = p->data + end_at;
-    struct directory narrow = {
-        .begin = load_u32(end + 16), .n_bytes = load_u32(end + 12), .n_entries = load_u16(end + 10)};
+    struct directory narrow = {.begin = taken(load_u32(end + 16)),
+                               .n_bytes = taken(load_u32(end + 12)),
+                               .n_entries = taken(load_u16(end + 10))};
     if (load_u16(end + 4) != 0 || load_u16(end + 6) != 0 || load_u16(end + 8) != narrow.n_entries)
         return quire_fail(p->err, QUIRE_ERR_UNSUPPORTED, "'%s' is one part of a zip archive in several", p->path);
     status = read_end_64(p, end_at, &narrow, d, &limit);
@@ -143,12 +145,13 @@ static bool read_extra_64(struct record *r, const unsigned char *extra, size_t n
 {
     struct cursor cursor = {.data = extra, .n_bytes = n};
     while (cursor_left(&cursor) >= 4) {
-        const unsigned char *head, *body;
-        if (!cursor_bytes(&cursor, 4, &head) || !cursor_bytes(&cursor, load_u16(head + 2), &body))
+        const unsigned char *head = NULL, *body;
+        size_t n_body = cursor_bytes(&cursor, 4, &head) ? (size_t)taken(load_u16(head + 2)) : 0;
+        if (!cursor_bytes(&cursor, n_body, &body))
             return false;
         if (load_u16(head) != EXTRA_64)
             continue;
-        struct cursor numbers = {.data = body, .n_bytes = load_u16(head + 2)};
+        struct cursor numbers = {.data = body, .n_bytes = n_body};
         return (r->n_bytes != UINT32_MAX || cursor_u64(&numbers, &r->n_bytes)) &&
                (r->n_stored != UINT32_MAX || cursor_u64(&numbers, &r->n_stored)) &&
                (r->begin != UINT32_MAX || cursor_u64(&numbers, &r->begin));
@@ -161,7 +164,7 @@ static quire_status read_record(struct parser *p, struct cursor *directory, stru
     const unsigned char *fixed, *name, *extra, *comment;
     if (!cursor_bytes(directory, DIRECTORY_BYTES, &fixed) || load_u32(fixed) != DIRECTORY_MAGIC)
         return bad(p, "its directory does not have as many entries as it claims");
-    size_t n_name = load_u16(fixed + 28), n_extra = load_u16(fixed + 30);
+    size_t n_name = (size_t)taken(load_u16(fixed + 28)), n_extra = (size_t)taken(load_u16(fixed + 30));
     if (!cursor_bytes(directory, n_name, &name) || !cursor_bytes(directory, n_extra, &extra) ||
         !cursor_bytes(directory, load_u16(fixed + 32), &comment))
         return bad(p, "an entry reaches beyond the end of its directory");
@@ -172,9 +175,9 @@ static quire_status read_record(struct parser *p, struct cursor *directory, stru
         .method = load_u16(fixed + 10),
         .disk = load_u16(fixed + 34),
         .narrow_stored = load_u32(fixed + 20),
-        .n_stored = load_u32(fixed + 20),
-        .n_bytes = load_u32(fixed + 24),
-        .begin = load_u32(fixed + 42),
+        .n_stored = taken(load_u32(fixed + 20)),
+        .n_bytes = taken(load_u32(fixed + 24)),
+        .begin = taken(load_u32(fixed + 42)),
     };
     return read_extra_64(r, extra, n_extra) ? QUIRE_OK : bad_entry(p, r, "has a malformed extra field");
 }
@@ -200,7 +203,7 @@ static quire_status locate(struct parser *p, const struct record *r, size_t limi
         return bad_entry(p, r, "has no header where the directory says");
     const unsigned char *local = p->data + r->begin;
     size_t n_left = limit - (size_t)r->begin - LOCAL_BYTES;
-    size_t n_name = load_u16(local + 26), n_extra = load_u16(local + 28);
+    size_t n_name = (size_t)taken(load_u16(local + 26)), n_extra = (size_t)taken(load_u16(local + 28));
     if (n_name + n_extra > n_left)
         return bad_entry(p, r, "has a header that reaches into the directory");
     uint32_t n_here = load_u32(local + 18);

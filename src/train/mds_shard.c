@@ -28,7 +28,7 @@ static quire_status check_file(const struct mds_file *file, const unsigned char 
     return QUIRE_OK;
 }
 
-/* All offsets, so that no sample need be looked at twice. */
+/* All offsets: a shard is refused as a whole. */
 static quire_status check_table(const struct mds_reader *r, quire_error *err)
 {
     uint64_t n = r->shard->n_samples, table_end = 4 * (n + 2);
@@ -161,14 +161,17 @@ quire_status mds_reader_value(const struct mds_reader *reader, uint32_t sample, 
 {
     const unsigned char *entry = reader->data + 4 + 4 * (size_t)sample;
     const struct mds_column *columns = reader->shard->columns;
-    uint64_t first = load_u32(entry), end = load_u32(entry + 4), at = first, n_sizes = 0;
+    uint64_t first = taken(load_u32(entry)), end = taken(load_u32(entry + 4)), at = first, n_sizes = 0;
     struct mds_value value = {0};
+    if (first > end || end > reader->n_bytes)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has changed since it was opened: sample %" PRIu32, reader->path,
+                          sample);
     for (size_t i = 0; i < reader->shard->n_columns; i++)
         n_sizes += columns[i].size < 0;
     at += 4 * n_sizes;
     const unsigned char *size = reader->data + first;
     for (size_t i = 0; i < reader->shard->n_columns && at <= end; i++) {
-        uint64_t n = columns[i].size < 0 ? load_u32(size) : (uint64_t)columns[i].size;
+        uint64_t n = columns[i].size < 0 ? taken(load_u32(size)) : (uint64_t)columns[i].size;
         size += columns[i].size < 0 ? 4 : 0;
         if (i == column && n <= end - at)
             value = (struct mds_value){reader->data + at, (size_t)n};

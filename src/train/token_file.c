@@ -99,18 +99,22 @@ static quire_status read_table(struct token_file *file, const struct token_heade
 {
     size_t ids = (size_t)header->n_ids * header->id_bytes;
     const unsigned char *row = file->map.data + TOKEN_FILE_HEADER_BYTES + size_round_up(ids, 8);
-    const char *names = (const char *)row + 24 * header->n_documents;
-    if (header->n_name_bytes == 0 || names[header->n_name_bytes - 1] != '\0')
+    file->names = mem_calloc(header->n_name_bytes, 1, "the names of documents", err);
+    if (!file->names)
+        return QUIRE_ERR_NO_MEMORY;
+    if (header->n_name_bytes > 0)
+        memcpy(file->names, row + 24 * header->n_documents, header->n_name_bytes);
+    if (header->n_name_bytes == 0 || file->names[header->n_name_bytes - 1] != '\0')
         return bad(file->path, "its names", err);
     file->documents = mem_calloc(header->n_documents, sizeof *file->documents, "a table of documents", err);
     if (!file->documents)
         return QUIRE_ERR_NO_MEMORY;
     file->n_documents = header->n_documents;
     for (size_t i = 0; i < file->n_documents; i++, row += 24) {
-        uint64_t first = load_u64(row), n = load_u64(row + 8), name = load_u64(row + 16);
+        uint64_t first = taken(load_u64(row)), n = taken(load_u64(row + 8)), name = taken(load_u64(row + 16));
         if (first > header->n_ids || n > header->n_ids - first || name >= header->n_name_bytes)
             return bad(file->path, "its table", err);
-        file->documents[i] = (struct token_document){names + name, first, n};
+        file->documents[i] = (struct token_document){file->names + name, first, n};
     }
     return QUIRE_OK;
 }
@@ -146,6 +150,7 @@ void token_file_close(struct token_file *file)
 {
     sys_unmap(&file->map);
     free(file->documents);
+    free(file->names);
     free(file->path);
     *file = (struct token_file){0};
 }

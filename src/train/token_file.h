@@ -32,6 +32,7 @@ struct token_file {
     uint64_t n_ids;
     struct token_document *documents;
     size_t n_documents;
+    char *names; /* of the documents */
 };
 
 /* While a corpus is read: documents and bytes so far. NULL function: not wanted. A nonzero result ends the work

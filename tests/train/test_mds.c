@@ -228,11 +228,39 @@ static void damaged_shards_are_refused(void)
     free(path);
 }
 
+/* Somebody writes over a shard's table when it has been checked: samples outside of the file are not read. */
+static void a_shard_overwritten_in_place_is_read_inside_its_bytes(void)
+{
+    quire_error err = {0};
+    struct mds_index index;
+    struct mds_reader reader;
+    size_t n;
+    const char *folder = case_path("overwritten");
+    write_texts(folder, false, 5);
+    unsigned char *bytes = case_read(case_path("overwritten/shard.00000.mds"), &n);
+    REQUIRE_OK(mds_index_open(&index, folder, &err));
+    REQUIRE_OK(mds_reader_on(&reader, &index.shards[0], bytes, n, "shard", &err));
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t offset = 0x10000000u * (i + 1);
+        memcpy(bytes + 4 + 4 * i, &offset, sizeof offset);
+    }
+    for (uint32_t s = 0; s < 5; s++) {
+        struct mds_value value = {0};
+        err = (quire_error){0};
+        CHECK_EQ_INT(mds_reader_value(&reader, s, 0, &value, &err), QUIRE_ERR_FORMAT);
+        CHECK_MESSAGE(err, "has changed since it was opened");
+    }
+    mds_reader_close(&reader);
+    mds_index_release(&index);
+    free(bytes);
+}
+
 static const struct test tests[] = {
     {"texts come back", texts_come_back},
     {"tokens come back in every encoding", tokens_come_back_in_every_encoding},
     {"arrays that hold no ids are refused", arrays_that_hold_no_ids_are_refused},
     {"hostile indexes are refused", hostile_indexes_are_refused},
     {"damaged shards are refused", damaged_shards_are_refused},
+    {"a shard overwritten in place is read inside its bytes", a_shard_overwritten_in_place_is_read_inside_its_bytes},
 };
 TEST_MAIN(tests)
