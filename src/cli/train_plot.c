@@ -77,15 +77,34 @@ static quire_status read_line(struct plot *plot, const json_t *line, const char 
     return QUIRE_OK;
 }
 
+/* A FIFO is not waited for. */
+static quire_status open_log(FILE **out, const char *path, quire_error *err)
+{
+    struct stat st;
+    const char *obstacle = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        obstacle = strerror(errno);
+    else if (!S_ISREG(st.st_mode))
+        obstacle = "expected a regular file";
+    else if (!(*out = fdopen(fd, "r")))
+        obstacle = strerror(errno);
+    if (!obstacle)
+        return QUIRE_OK;
+    if (fd >= 0)
+        close(fd);
+    return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, obstacle);
+}
+
 static quire_status read_log(struct plot *plot, const char *path, quire_error *err)
 {
     char *text = NULL;
     size_t size = 0, number = 0;
     ssize_t n;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
-    quire_status status = QUIRE_OK;
+    FILE *f = NULL;
+    quire_status status = open_log(&f, path, err);
+    if (status != QUIRE_OK)
+        return status;
     while (status == QUIRE_OK && (n = getline(&text, &size, f)) > 0) {
         json_t *line = text[n - 1] == '\n' ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
         number++;

@@ -4,6 +4,7 @@
 A tiny model on texts of a few words; the tokenizer is the one that make_model.py writes."""
 import json
 import math
+import os
 import random
 import shutil
 import signal
@@ -146,6 +147,8 @@ class Train(Case):
         self.assertFalse((self.folder / "x.svg").exists())
         self.environment = environment
         self.assertIn("not JSON", self.run_quire("train", "--plot", self.story, code=3).err)
+        os.mkfifo(self.folder / "fifo")
+        self.assertIn("expected a regular file", self.run_quire("train", "--plot", "fifo", code=3).err)
         if shutil.which("gnuplot"):
             self.run_quire("train", "--plot", path, "-o", "y.svg")
             picture = (self.folder / "y.svg").read_text()
