@@ -170,7 +170,7 @@ static quire_status read_duration(const struct place *p, const char *value, stru
 }
 
 /* ${oc.env:NAME} and ${oc.env:NAME,otherwise}, as OmegaConf has them. *out is malloc'ed. */
-static quire_status expand_text(const struct place *p, const char *value, char **out)
+static quire_status expand(const struct place *p, const char *value, char **out)
 {
     char text[4097] = "", name[256];
     size_t n = 0;
@@ -180,7 +180,7 @@ static quire_status expand_text(const struct place *p, const char *value, char *
         if (value[0] == '$' && value[1] == '{') {
             end = strchr(value, '}');
             if (!end || strncmp(value, "${oc.env:", 9) != 0)
-                return bad_value(p, value, "a text; of '${...}' there is ${oc.env:NAME} and ${oc.env:NAME,otherwise}");
+                return bad_value(p, value, "of '${...}' only ${oc.env:NAME} and ${oc.env:NAME,otherwise}");
             const char *start = value + 9, *comma = memchr(start, ',', (size_t)(end - start));
             snprintf(name, sizeof name, "%.*s", (int)((comma ? comma : end) - start), start);
             piece = getenv(name);
@@ -195,15 +195,22 @@ static quire_status expand_text(const struct place *p, const char *value, char *
             }
         }
         if (n_piece >= sizeof text - n)
-            return bad_value(p, value, "a shorter text");
+            return bad_value(p, value, "a shorter value");
         memcpy(text + n, piece, n_piece);
         n += n_piece;
         text[n] = '\0';
         value = end ? end + 1 : value + 1;
     }
-    if ((double)n < p->row->least)
-        return bad_value(p, text, "a text");
     *out = mem_strdup(text, p->err);
+    return *out ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+}
+
+static quire_status read_text(const struct place *p, const char *value, char **out)
+{
+    if ((double)strlen(value) < p->row->least)
+        return bad_value(p, value, "a text");
+    free(*out);
+    *out = mem_strdup(value, p->err);
     return *out ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
 }
 
@@ -225,10 +232,7 @@ static quire_status set_value(struct train_config *config, const struct place *p
     case CONFIG_FLAG:
         *(bool *)field = strcmp(value, "true") == 0;
         return *(bool *)field || strcmp(value, "false") == 0 ? QUIRE_OK : bad_value(p, value, "true or false");
-    case CONFIG_TEXT:
-        free(*(char **)field);
-        *(char **)field = NULL;
-        return expand_text(p, value, field);
+    case CONFIG_TEXT: return read_text(p, value, field);
     case CONFIG_CHOICE: return read_choice(p, value, field);
     case CONFIG_DURATION: return read_duration(p, value, field);
     }
@@ -279,8 +283,11 @@ static quire_status set_entries(struct train_config *config, struct train_config
         bool is_null = is_null_word(entry);
         if (is_null && row->kind == CONFIG_TEXT && row->least > 0)
             return bad_value(&p, entry->value, "a text");
-        const char *value = is_null && row->kind == CONFIG_TEXT ? "" : entry->value;
-        quire_status status = set_value(config, &p, value, is_null && row->kind != CONFIG_TEXT);
+        char *value = NULL;
+        quire_status status = expand(&p, is_null && row->kind == CONFIG_TEXT ? "" : entry->value, &value);
+        if (status == QUIRE_OK)
+            status = set_value(config, &p, value, is_null && row->kind != CONFIG_TEXT);
+        free(value);
         if (status != QUIRE_OK)
             return status;
         given->line[row - train_config_rows] = entry->line;

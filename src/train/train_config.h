@@ -121,7 +121,7 @@ struct train_config_given {
     size_t line[TRAIN_CONFIG_MAX_ROWS]; /* by row; 0: the default stands */
 };
 
-/* Reads text. ${oc.env:NAME} and ${oc.env:NAME,otherwise} in a text become the environment's value. given: NULL or
+/* Reads text. ${oc.env:NAME} and ${oc.env:NAME,otherwise} in a value become the environment's value. given: NULL or
  * what the file named. Errors: FORMAT with line and key (unknown: with the nearest that there is; not of its kind; out
  * of range: with the range; missing; two values that contradict each other); NO_MEMORY. */
 quire_status train_config_parse(struct train_config *out, struct train_config_given *given, const char *text, size_t n,

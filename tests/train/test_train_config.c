@@ -161,7 +161,7 @@ static void the_rest_of_yaml_is_refused(void)
     check_refused("\x01", "not valid YAML");
 }
 
-static void texts_take_values_of_the_environment(void)
+static void values_come_from_the_environment(void)
 {
     quire_error err;
     struct train_config c = {0};
@@ -173,6 +173,19 @@ static void texts_take_values_of_the_environment(void)
     CHECK_EQ_STR(c.run_name, "a/some/where/b");
     CHECK_EQ_STR(c.sample_prompt, "else");
     train_config_release(&c);
+    setenv("QUIRE_TEST_ALIBI", "false", 1);
+    REQUIRE_OK(parse(&c,
+                     "model:\n  d_model: ${oc.env:QUIRE_TEST_NOT_SET,512}\n"
+                     "  attn_config:\n    alibi: ${oc.env:QUIRE_TEST_ALIBI}\n"
+                     "optimizer:\n  lr: ${oc.env:QUIRE_TEST_NOT_SET,5}e-4\n" NEEDED,
+                     &err));
+    CHECK_EQ_INT(c.model.d_model, 512);
+    CHECK(!c.model.attn_config.alibi);
+    CHECK_NEAR(c.optimizer.lr, 5e-4, 1e-12);
+    train_config_release(&c);
+    setenv("QUIRE_TEST_ALIBI", "perhaps", 1);
+    check_refused("model: {attn_config: {alibi: '${oc.env:QUIRE_TEST_ALIBI}'}}\n" NEEDED,
+                  "model.attn_config.alibi is 'perhaps', expected true or false");
 }
 
 static void json_is_read_too(void)
@@ -194,7 +207,7 @@ static const struct test tests[] = {
     {"what is written reads back", what_is_written_reads_back},
     {"mistakes are named with their line", mistakes_are_named_with_their_line},
     {"the rest of YAML is refused", the_rest_of_yaml_is_refused},
-    {"texts take values of the environment", texts_take_values_of_the_environment},
+    {"values come from the environment", values_come_from_the_environment},
     {"JSON is read too", json_is_read_too},
 };
 TEST_MAIN(tests)
