@@ -39,6 +39,7 @@ struct quire_reader {
     unsigned char *at; /* what the source gave and the caller did not get yet */
     size_t n_at;
     unsigned char carried[UTF8_MAX];
+    unsigned char first[4];  /* of the document, for advice; zero where it is shorter */
     unsigned char *replaced; /* lossy: text with replacements, for one buffer; allocated when first needed */
     uint64_t n_bytes;
     uint64_t n_replaced;
@@ -177,6 +178,8 @@ static quire_status refill(quire_reader *r)
         r->is_at_end = true;
         return QUIRE_OK;
     }
+    if (r->n_bytes + r->n_at == 0)
+        memcpy(r->first, bytes, size_min(n_bytes, sizeof r->first));
     r->at = bytes - r->n_at;
     memcpy(r->at, r->carried, r->n_at);
     r->n_at += n_bytes;
@@ -190,14 +193,32 @@ static void take(quire_reader *r, size_t n)
     r->n_bytes += n;
 }
 
+/* What to do about a document that is no UTF-8, by what it begins with. */
+static const char *advice(const quire_reader *r)
+{
+    static const struct {
+        char first[5];
+        const char *advice;
+    } known[] = {
+        {"PK\3\4", "it begins as a zip archive, such as an e-book or a word processor's file; make a text of it first"},
+        {"%PDF", "it begins as a PDF file; make a text of it first, as pdftotext does"},
+        {"\x1F\x8B", "it begins as a file that gzip compressed; decompress it first"},
+        {"\xFF\xFE", "it begins as UTF-16; 'iconv -f UTF-16 -t UTF-8' makes UTF-8 of it"},
+        {"\xFE\xFF", "it begins as UTF-16; 'iconv -f UTF-16 -t UTF-8' makes UTF-8 of it"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (memcmp(r->first, known[i].first, strlen(known[i].first)) == 0)
+            return known[i].advice;
+    return "use --lossy to replace such bytes, or 'iconv -f ISO-8859-1 -t UTF-8' where it is in that encoding";
+}
+
 static quire_status fail_invalid(quire_reader *r, size_t n_invalid)
 {
     char hex[5 * UTF8_MAX + 1];
     for (size_t i = 0; i < n_invalid; i++)
         snprintf(hex + 5 * i, 6, " 0x%02x", r->at[i]);
-    return quire_fail(&r->error, QUIRE_ERR_TEXT,
-                      "%s is not valid UTF-8 at byte %llu (%s%s); use --lossy to replace such bytes", r->name,
-                      (unsigned long long)r->n_bytes, hex + 1, r->is_at_end ? ", where the text ends" : "");
+    return quire_fail(&r->error, QUIRE_ERR_TEXT, "%s is not valid UTF-8 at byte %llu (%s%s); %s", r->name,
+                      (unsigned long long)r->n_bytes, hex + 1, r->is_at_end ? ", where the text ends" : "", advice(r));
 }
 
 /* Hands out text with replacements: from the source's buffer up to where it is used up but for the beginning of a

@@ -155,6 +155,26 @@ static void an_invalid_byte_is_named_by_its_offset(void)
     }
 }
 
+static void other_formats_are_recognised(void)
+{
+    static const struct {
+        const char *bytes, *advice;
+    } files[] = {
+        {"PK\3\4\x14\xFF", "zip archive"}, {"%PDF-1.7\n\xE2\xE3", "pdftotext"},
+        {"\x1F\x8B\x08", "decompress"},    {"\xFF\xFEH", "iconv -f UTF-16 -t UTF-8"},
+        {"\xFE\xFF", "iconv -f UTF-16"},   {"na\xEFve", "iconv -f ISO-8859-1"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *path = make_file(files[i].bytes, strlen(files[i].bytes));
+        quire_reader_options opts = {0};
+        struct reading reading = read_whole(path, &opts);
+        CHECK_EQ_INT(reading.status, QUIRE_ERR_TEXT);
+        CHECK_MESSAGE(reading.err, files[i].advice);
+        drop_reading(&reading);
+        drop_file(path);
+    }
+}
+
 static void lossy_replaces_and_counts(void)
 {
     uint64_t seed = 3;
@@ -410,6 +430,7 @@ static const struct test tests[] = {
     {"characters_survive_any_cut", characters_survive_any_cut},
     {"a_mark_at_the_start_is_dropped_and_line_ends_are_kept", a_mark_at_the_start_is_dropped_and_line_ends_are_kept},
     {"an_invalid_byte_is_named_by_its_offset", an_invalid_byte_is_named_by_its_offset},
+    {"other_formats_are_recognised", other_formats_are_recognised},
     {"lossy_replaces_and_counts", lossy_replaces_and_counts},
     {"what_cannot_be_read_is_said", what_cannot_be_read_is_said},
     {"no_permission_is_said", no_permission_is_said},
