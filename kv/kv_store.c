@@ -223,6 +223,28 @@ static quire_status check_store_file(const struct kv_store *store, quire_error *
     return status;
 }
 
+static void look_for_other_files(void *context, const char *name)
+{
+    static const char *const own[] = {"books", "lock", "store", "store" KV_TEMPORARY_SUFFIX};
+    bool is_own = false;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        is_own |= strcmp(name, own[i]) == 0;
+    *(bool *)context |= !is_own;
+}
+
+/* A folder that somebody has for something else does not become a store by a slip of the hand. One that is just being
+ * made by another process, or was when that was killed, is fine. */
+static quire_status check_is_free(const struct kv_store *store, quire_error *err)
+{
+    bool is_found = false;
+    kv_folder_list(store->path, look_for_other_files, &is_found, NULL); /* where there is none it will be made */
+    if (!is_found)
+        return QUIRE_OK;
+    return quire_fail(err, QUIRE_ERR_FORMAT,
+                      "'%s' is no KV store and has other files in it: name a new or an empty folder for the store",
+                      store->path);
+}
+
 /* Makes the folders where missing, and takes away what interrupted runs left. A store that may only be read is fine as
  * long as it is complete. */
 static quire_status prepare_folders(struct kv_store *store, quire_error *err)
@@ -231,10 +253,12 @@ static quire_status prepare_folders(struct kv_store *store, quire_error *err)
     int lock = -1;
     bool is_there;
     quire_error lock_error = {0};
-    quire_status status = sys_make_folders(store->books_path, err);
+    kv_path(store_file, store->path, "store");
+    quire_status status = sys_exists(store_file) ? QUIRE_OK : check_is_free(store, err);
+    if (status == QUIRE_OK)
+        status = sys_make_folders(store->books_path, err);
     if (status != QUIRE_OK)
         return status;
-    kv_path(store_file, store->path, "store");
     quire_status lock_status = lock_store(&lock, store, &lock_error);
     is_there = sys_exists(store_file);
     if (!is_there && lock_status != QUIRE_OK) {

@@ -49,6 +49,10 @@ class Store(Case):
                                 (["rm", "0123", "--store-limit", "1G"], "--store-limit"), (["ls", "-n", "3"], "--max-tokens")]:
             self.assert_error(self.run_quire("kv", *arguments, code=2), word)
         self.assert_error(self.run_quire("kv", "ls", code=3), "no KV store")
+        before = sorted(self.folder.iterdir())
+        self.assert_error(self.run_quire("continue", "-n", "1", "--store", str(self.folder), self.long, code=3),
+                          "is no KV store and has other files in it")
+        self.assertEqual(sorted(self.folder.iterdir()), before)
         self.read(self.long)
         self.assert_error(self.run_quire("kv", "show", "012", code=2), "4 to 16")
         self.assert_error(self.run_quire("kv", "show", "0000000000000000", code=3), "no book")
