@@ -1,6 +1,9 @@
 /* quire train and quire finetune: a run, with what a person sees of it; the table of keys; a picture of a log. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "interrupt.h"
@@ -97,6 +100,10 @@ static enum exit_code run_training(struct train_run *run)
     struct session *s = &run->s;
     const struct options *o = s->o;
     quire_training *training = NULL;
+    if (access(o->arguments[0], R_OK) != 0) {
+        quire_fail(&s->error, QUIRE_ERR_IO, "cannot open '%s': %s", o->arguments[0], strerror(errno));
+        return session_end(s, FROM_INPUT);
+    }
     measure_peak(run);
     const quire_training_options options = {.config_path = o->arguments[0],
                                             .model_path = o->command == COMMAND_FINETUNE ? o->model : NULL,

@@ -81,6 +81,27 @@ void token_split_release(struct token_split *split)
 
 /* --- a part of it ------------------------------------------------------------------------------------------------ */
 
+/* The document that is held out although its name is not: a fraction of few documents may be none. The number of
+ * documents where there is no need of it. */
+static size_t held_out_anyway(const struct token_file *file, const struct token_split *split)
+{
+    size_t least = file->n_documents;
+    uint64_t least_hash = 0;
+    if (!split || !(split->fraction > 0))
+        return least;
+    for (size_t i = 0; i < file->n_documents; i++) {
+        const char *name = file->documents[i].name;
+        uint64_t hash = hash64(name, strlen(name));
+        if (token_split_holds_out(split, name))
+            return file->n_documents;
+        if (least == file->n_documents || hash < least_hash) {
+            least = i;
+            least_hash = hash;
+        }
+    }
+    return least;
+}
+
 quire_status token_set_make(struct token_set *out, const struct token_file *file, const struct token_split *split,
                             bool held_out, quire_error *err)
 {
@@ -91,8 +112,10 @@ quire_status token_set_make(struct token_set *out, const struct token_file *file
         token_set_release(&set);
         return QUIRE_ERR_NO_MEMORY;
     }
+    size_t anyway = held_out_anyway(file, split);
     for (size_t i = 0; i < file->n_documents; i++) {
-        if (split && token_split_holds_out(split, file->documents[i].name) != held_out)
+        bool is_held_out = split && (i == anyway || token_split_holds_out(split, file->documents[i].name));
+        if (split && is_held_out != held_out)
             continue;
         set.documents[set.n_documents++] = i;
         set.n_ids += file->documents[i].n_ids;
@@ -101,7 +124,7 @@ quire_status token_set_make(struct token_set *out, const struct token_file *file
     if (set.n_documents == 0) {
         token_set_release(&set);
         return quire_fail(err, QUIRE_ERR_FORMAT, "of %zu documents none is %s", file->n_documents,
-                          held_out ? "held out for validation: raise holdout.fraction, or see holdout.list"
+                          held_out ? "held out for validation: see holdout.list"
                                    : "left to train on: lower holdout.fraction, or see holdout.list");
     }
     *out = set;

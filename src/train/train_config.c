@@ -2,6 +2,7 @@
 #include "train_config.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,8 +302,11 @@ static quire_status set_entries(struct train_config *config, struct train_config
 
 quire_status train_config_check_warmup(const struct train_config *c, const char *path, quire_error *err)
 {
-    if (train_config_steps(c, c->scheduler.t_warmup) > train_config_steps(c, c->max_duration))
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': scheduler.t_warmup is longer than max_duration", path);
+    struct duration warmup = c->scheduler.t_warmup, all = c->max_duration;
+    if (train_config_steps(c, warmup) > train_config_steps(c, all))
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "'%s': scheduler.t_warmup, %" PRIu64 "%s, is longer than max_duration, %" PRIu64 "%s", path,
+                          warmup.n, warmup.is_tokens ? "tok" : "ba", all.n, all.is_tokens ? "tok" : "ba");
     return QUIRE_OK;
 }
 

@@ -96,8 +96,11 @@ static quire_status open_tokenizer(struct quire_training *t, quire_error *err)
         return quire_fail(err, QUIRE_ERR_FORMAT,
                           "'%s': the key 'tokenizer.name' is missing: a tokenizer.json, or a model that has one",
                           t->config_path);
-    quire_status status = name[0] ? quire_tokenizer_open_path(&t->tokenizer, name, err) : QUIRE_OK;
-    if (status == QUIRE_OK && t->model)
+    quire_error why = {0};
+    quire_status status = name[0] ? quire_tokenizer_open_path(&t->tokenizer, name, &why) : QUIRE_OK;
+    if (status != QUIRE_OK)
+        return quire_fail(err, status, "'%s', tokenizer.name: %s", t->config_path, why.message);
+    if (t->model)
         status = quire_tokenizer_open(&of_model, t->model, err);
     if (status != QUIRE_OK)
         return status;

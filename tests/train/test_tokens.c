@@ -155,6 +155,14 @@ static void a_split_goes_by_list_or_by_name(void)
         n_held += token_split_holds_out(&split, name);
     }
     CHECK_NEAR((double)n_held, 1000, 120); /* over four standard deviations */
+    split.fraction = 1e-12;                /* none by its name; one is held out all the same */
+    REQUIRE_OK(token_set_make(&held, &file, &split, true, &err));
+    REQUIRE_OK(token_set_make(&train, &file, &split, false, &err));
+    CHECK_EQ_INT(held.n_documents, 1);
+    CHECK_EQ_INT(train.n_documents, N_DOCUMENTS - 1);
+    CHECK_EQ_INT(train.n_ids + held.n_ids, file.n_ids);
+    token_set_release(&train);
+    token_set_release(&held);
     err = (quire_error){0};
     split.fraction = 0;
     CHECK_EQ_INT(token_set_make(&held, &file, &split, true, &err), QUIRE_ERR_FORMAT);

@@ -138,7 +138,8 @@ static void mistakes_are_named_with_their_line(void)
     check_refused("device_train_microbatch_size: 3\n" NEEDED, "not a multiple");
     check_refused("holdout: {fraction: 0.1, list: a}\n" NEEDED, "exclude each other");
     check_refused("holdout: {fraction: 0.1}\neval_loader: {dataset: {local: x}}\n" NEEDED, "only one of the two");
-    check_refused("scheduler: {t_warmup: 101ba}\n" NEEDED, "longer than max_duration");
+    check_refused("scheduler: {t_warmup: 101ba}\n" NEEDED,
+                  "scheduler.t_warmup, 101ba, is longer than max_duration, 100ba");
     check_refused("tokenizer: {name: ~}\nsave_folder: null\nmax_duration: 9ba\ntrain_loader: {dataset: {local: x}}\n",
                   "save_folder");
     check_refused("run_name: ${oc.env:QUIRE_TEST_NOT_SET}\n" NEEDED, "environment variable QUIRE_TEST_NOT_SET");
