@@ -6,7 +6,7 @@
  *
  *     quire_engine_open(&engine, model, &options, &err);
  *     quire_book_open(&book, engine, &err);
- *     quire_book_read(book, ids, n_ids, &err);              prefill: what the store holds is reused
+ *     quire_book_read(book, ids, n_ids, n_new, &err);       prefill: what the store holds is reused
  *     while (...) {
  *         quire_sampler_pick(sampler, quire_book_logits(book), &id, &err);
  *         quire_book_append(book, id, &err);                 decode

@@ -159,9 +159,10 @@ static char *share_of(char buffer[TEXT_SIZE], const json_t *row, const char *fie
 static quire_status write_table(struct session *s, json_t *list, const quire_peaks *peaks, quire_error *err)
 {
     struct output *output = &s->output;
-    quire_status status = output_print(output, err, "%-12s %s\n%-12s %s, %u threads, %s keys and values\n", "model",
-                                       quire_model_name(s->model), "kernels", quire_engine_isa(s->engine),
-                                       quire_engine_n_threads(s->engine), s->o->kv_type);
+    char threads[TEXT_SIZE];
+    quire_status status = output_print(
+        output, err, "%-12s %s\n%-12s %s, %s, %s keys and values\n", "model", quire_model_name(s->model), "kernels",
+        quire_engine_isa(s->engine), text_counted(threads, quire_engine_n_threads(s->engine), "thread"), s->o->kv_type);
     if (status == QUIRE_OK)
         status = write_peaks_text(output, peaks, err);
     if (status == QUIRE_OK)

@@ -92,7 +92,8 @@ static json_t *needs_json(struct session *s)
         if (status == QUIRE_OK || status == QUIRE_ERR_NO_MEMORY) {
             json_object_set_new(need, "memory_bytes", json_integer((json_int_t)plan.memory_bytes));
             json_object_set_new(need, "least_memory_bytes", json_integer((json_int_t)plan.least_bytes));
-            json_object_set_new(need, "disk_bytes", json_integer((json_int_t)plan.disk_bytes));
+            json_object_set_new(need, "disk_bytes", json_integer((json_int_t)(plan.disk_bytes + plan.flight_bytes)));
+            json_object_set_new(need, "kv_disk_bytes", json_integer((json_int_t)plan.disk_bytes));
             json_object_set_new(need, "span_tokens", json_integer(plan.span_tokens));
         }
         if (status != QUIRE_OK)
@@ -139,15 +140,17 @@ static quire_status write_needs(struct output *output, const json_t *needs, cons
                                        kv_type, "tokens", "memory", "least memory", "disk", "span");
     for (size_t i = 0; i < json_array_size(needs) && status == QUIRE_OK; i++) {
         const json_t *need = json_array_get(needs, i);
-        const char *problem = json_string_value(json_object_get(need, "problem"));
         char tokens[TEXT_SIZE], memory[TEXT_SIZE], least[TEXT_SIZE], disk[TEXT_SIZE], span[TEXT_SIZE];
         count_of(tokens, need, "tokens");
         if (json_object_get(need, "memory_bytes"))
             status = output_print(output, err, "%10s %12s %14s %12s %10s\n", tokens,
                                   bytes_of(memory, need, "memory_bytes"), bytes_of(least, need, "least_memory_bytes"),
                                   bytes_of(disk, need, "disk_bytes"), count_of(span, need, "span_tokens"));
-        if (status == QUIRE_OK && problem)
-            status = output_print(output, err, "%10s %s\n", tokens, problem);
+    }
+    for (size_t i = 0; i < json_array_size(needs) && status == QUIRE_OK; i++) { /* under the table: they are long */
+        const json_t *problem = json_object_get(json_array_get(needs, i), "problem");
+        if (problem)
+            status = output_print(output, err, "%s\n", json_string_value(problem));
     }
     return status;
 }

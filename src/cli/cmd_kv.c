@@ -283,7 +283,8 @@ static const struct verb *find_verb(struct kv_run *run)
             quire_fail(err, QUIRE_ERR_USAGE, "'kv %s' does not take the option '--store-limit'", name);
         return verb;
     }
-    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'; try 'quire kv --help'", name);
+    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'; there are ls, show, verify, repair, rm, gc, export and import",
+               name);
     return NULL;
 }
 

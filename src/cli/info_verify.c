@@ -61,9 +61,15 @@ static enum exit_code conclude(struct session *s, const quire_verify_result *res
                        result->n_damaged == 1 ? "" : "s");
         return EXIT_DAMAGED;
     }
-    progress_note(&s->progress, "all is sound: %s tensors, %s, %s checksums agree",
-                  text_count(tensors, result->n_tensors), text_bytes(bytes, result->n_bytes),
-                  text_count(checksums, result->n_checksums_good));
+    if (result->n_checksums == 0)
+        progress_note(&s->progress,
+                      "nothing wrong was found in %s tensors, %s; there are no checksums, by which changed bytes would "
+                      "be known",
+                      text_count(tensors, result->n_tensors), text_bytes(bytes, result->n_bytes));
+    else
+        progress_note(&s->progress, "all is sound: %s tensors, %s, %s checksums agree",
+                      text_count(tensors, result->n_tensors), text_bytes(bytes, result->n_bytes),
+                      text_count(checksums, result->n_checksums_good));
     return EXIT_DONE;
 }
 
@@ -76,6 +82,8 @@ static enum exit_code verify(struct verify_run *run)
     if (s->o->json)
         write_report(run, s->model_path, status, &result);
     session_interrupted(s, "interrupted; the rest of %s was not looked at", s->model_path);
+    if (result.n_damaged > 0 && status != QUIRE_OK && !s->is_stopped) /* it stands among the findings */
+        quire_error_clear(&s->error);
     enum exit_code code = session_end(s, FROM_INPUT);
     return code == EXIT_DONE ? conclude(s, &result) : code;
 }

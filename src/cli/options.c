@@ -4,8 +4,10 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ON(command) (1u << (command))
 #define ON_WRITING  (ON(COMMAND_CONTINUE) | ON(COMMAND_SUMMARIZE) | ON(COMMAND_ASK))
@@ -164,7 +166,7 @@ const struct option_row option_rows[] = {
     {"min-p", 0, "P", OPTION_NUMBER, FIELD(sampler.min_p), 0, 1, ON_WRITING, GROUP_SAMPLING,
      "leave out tokens less than P times as likely as the best", "0, none"},
     {"repetition-penalty", 0, "R", OPTION_NUMBER, FIELD(sampler.repetition_penalty), 1e-3, 1000, ON_WRITING,
-     GROUP_SAMPLING, "make tokens that the text has already R times less likely", "1, none"},
+     GROUP_SAMPLING, "divide the logits of tokens that the text has already by R, multiply those below 0", "1, none"},
     {"seed", 0, "N", OPTION_COUNT64, FIELD(sampler.seed), 0, 9007199254740991.0, ON_WRITING, GROUP_SAMPLING,
      "the same seed gives the same text", "0"},
 
@@ -217,8 +219,10 @@ const struct option_row option_rows[] = {
      "write position, id and log-probability of each token, separated by tabs", NULL},
     {"csv", 0, NULL, OPTION_FLAG, FIELD(csv), 0, 0, ON(COMMAND_BENCH), GROUP_OUTPUT,
      "write comma-separated values under a line of names", NULL},
-    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON_ENGINE, GROUP_OUTPUT,
+    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON_READING, GROUP_OUTPUT,
      "write one JSON object per document instead of text", NULL},
+    {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_INFO) | ON(COMMAND_BENCH), GROUP_OUTPUT,
+     "write one JSON object instead of text", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_KV), GROUP_OUTPUT,
      "write JSON instead of text: an object per book for ls, one object else", NULL},
     {"json", 0, NULL, OPTION_FLAG, FIELD(json), 0, 0, ON(COMMAND_CONVERT), GROUP_OUTPUT,
@@ -373,6 +377,37 @@ static enum command_id find_command(const char *name)
     return N_COMMANDS;
 }
 
+/* Letters that two words begin with alike, '-' and '_' being the same. */
+static size_t n_common(const char *a, const char *b)
+{
+    size_t n = 0;
+    while (a[n] && (a[n] == b[n] || (a[n] == '_' && b[n] == '-')))
+        n++;
+    return n;
+}
+
+enum { LEAST_COMMON = 2, HINT_BYTES = 256 };
+
+/* The options of the command that begin most like the name: "; did you mean '--head' or '--help'?"; empty where none
+ * does. */
+static void hint_at_options(char hint[HINT_BYTES], enum command_id command, const char *name)
+{
+    size_t best = LEAST_COMMON, n = 0;
+    hint[0] = '\0';
+    for (size_t i = 0; i < n_option_rows; i++) {
+        size_t common = option_applies(&option_rows[i], command) ? n_common(name, option_rows[i].name) : 0;
+        if (common > best)
+            n = 0;
+        if (common < best || n >= HINT_BYTES)
+            continue;
+        best = common;
+        n += (size_t)snprintf(hint + n, HINT_BYTES - n, "%s'--%s'", n > 0 ? " or " : "; did you mean ",
+                              option_rows[i].name);
+    }
+    if (n > 0 && n < HINT_BYTES)
+        snprintf(hint + n, HINT_BYTES - n, "?");
+}
+
 /* What getopt_long found to be no option of this command: one of another, or none at all. */
 static quire_status unknown_option(enum command_id command, const char *word, int letter, quire_error *err)
 {
@@ -388,7 +423,24 @@ static quire_status unknown_option(enum command_id command, const char *word, in
     }
     if (letter)
         return quire_fail(err, QUIRE_ERR_USAGE, "unknown option '-%c'", letter);
-    return quire_fail(err, QUIRE_ERR_USAGE, "unknown or ambiguous option '%s'", word);
+    char hint[HINT_BYTES];
+    hint_at_options(hint, command, word + 2);
+    return quire_fail(err, QUIRE_ERR_USAGE, "unknown option '%s'%s", word, hint);
+}
+
+static quire_status unknown_command(const char *name, quire_error *err)
+{
+    size_t best = LEAST_COMMON, found = N_COMMANDS;
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (n_common(name, command_rows[i].name) >= best) {
+            best = n_common(name, command_rows[i].name) + 1;
+            found = i;
+        }
+    if (name[0] == '-')
+        return quire_fail(err, QUIRE_ERR_USAGE, "unknown option '%s'", name);
+    if (found == N_COMMANDS)
+        return quire_fail(err, QUIRE_ERR_USAGE, "unknown command '%s'", name);
+    return quire_fail(err, QUIRE_ERR_USAGE, "unknown command '%s'; did you mean '%s'?", name, command_rows[found].name);
 }
 
 static quire_status check_together(const struct options *o, quire_error *err)
@@ -399,6 +451,9 @@ static quire_status check_together(const struct options *o, quire_error *err)
                           o->command == COMMAND_CONVERT    ? "model"
                           : o->command == COMMAND_FINETUNE ? "configuration"
                                                            : "question");
+    if (o->command == COMMAND_ASK && o->n_arguments == 1 && access(o->arguments[0], F_OK) == 0)
+        return quire_fail(err, QUIRE_ERR_USAGE, "'%s' is a file, and the question is missing: quire ask FILE QUESTION",
+                          o->arguments[0]);
     if (o->command == COMMAND_ASK && !is_utf8(o->arguments[o->n_arguments - 1]))
         return quire_fail(err, QUIRE_ERR_USAGE, "the question is not valid UTF-8");
     if (o->n_arguments > row->most_arguments)
@@ -519,7 +574,7 @@ quire_status options_parse(struct options *out, int argc, char **argv, enum comm
         name = "version";
     enum command_id id = find_command(name);
     if (id == N_COMMANDS)
-        return quire_fail(err, QUIRE_ERR_USAGE, name[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", name);
+        return unknown_command(name, err);
 
     *command = id;
     struct options options = options_defaults(id);

@@ -66,31 +66,42 @@ void receipt_print_changes(struct session *s, const struct document *d)
                       text_count(tokens, d->n_tokens), text_count(count, d->n_left_out));
 }
 
+/* "15,926 bytes, 4,102 tokens and 7 of the prompt"; without the bytes where --head ended the reading, since more of
+ * them than those of the tokens have been read. */
+static void describe_read(char *text, size_t size, const struct receipt *r)
+{
+    const struct document *d = r->document;
+    char bytes[TEXT_SIZE], tokens[TEXT_SIZE], prompt[TEXT_SIZE];
+    snprintf(text, size, "%s%s%s%s%s", d->is_cut_short ? "" : text_counted(bytes, d->n_bytes, "byte"),
+             d->is_cut_short ? "" : ", ", text_counted(tokens, d->n_tokens, "token"), r->n_prompt > 0 ? " and " : "",
+             r->n_prompt > 0 ? text_count(prompt, r->n_prompt) : "");
+    if (r->n_prompt > 0)
+        snprintf(text + strlen(text), size - strlen(text), " of the prompt");
+}
+
 void receipt_print(struct session *s, const struct receipt *r)
 {
     const struct document *d = r->document;
-    char name[NAME_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE], e[TEXT_SIZE], rate[TEXT_SIZE];
-    uint64_t n_read = d->n_tokens + r->n_prompt, n_kept = r->n_reused + r->n_resumed, n_computed = n_read - n_kept;
+    char name[NAME_SIZE], what[4 * TEXT_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
+    uint64_t n_kept = r->n_reused + r->n_resumed, n_computed = d->n_tokens + r->n_prompt - n_kept;
     document_name(d, name, sizeof name);
     receipt_print_changes(s, d);
-    text_count(a, d->n_bytes);
-    text_count(b, n_read);
-    text_count(c, n_kept);
-    text_time(e, r->read_seconds);
+    describe_read(what, sizeof what, r);
     if (n_computed > 0)
-        progress_note(&s->progress, "%s: %s bytes, %s tokens, %s of them reused; read in %s (%s tokens/s)", name, a, b,
-                      c, e, text_rate(rate, (double)n_computed, r->read_seconds));
+        progress_note(&s->progress, "%s: %s, %s of them reused; read in %s (%s tokens/s)", name, what,
+                      text_count(a, n_kept), text_time(b, r->read_seconds),
+                      text_rate(c, (double)n_computed, r->read_seconds));
     else
-        progress_note(&s->progress, "%s: %s bytes, %s tokens, all of them reused", name, a, b);
+        progress_note(&s->progress, "%s: %s, all of them reused", name, what);
     if (r->ending != NOTHING_WRITTEN && r->n_new == 0)
         progress_note(&s->progress, "wrote nothing, ended by %s", endings[r->ending].words);
     else if (r->ending != NOTHING_WRITTEN)
-        progress_note(&s->progress, "wrote %s tokens in %s (%s tokens/s), ended by %s", text_count(a, r->n_new),
+        progress_note(&s->progress, "wrote %s in %s (%s tokens/s), ended by %s", text_counted(a, r->n_new, "token"),
                       text_time(b, r->write_seconds), text_rate(c, (double)r->n_new, r->write_seconds),
                       endings[r->ending].words);
     if (r->n_drafted > 0)
-        progress_detail(&s->progress, "%s of the tokens written had been computed ahead, of %s such drafts",
-                        text_count(a, r->n_accepted), text_count(b, r->n_drafted));
+        progress_detail(&s->progress, "%s computed ahead, %s of use", text_counted(a, r->n_drafted, "token"),
+                        r->n_accepted > 0 ? text_count(b, r->n_accepted) : "none");
     if (r->n_blocks_met > 0)
         progress_detail(&s->progress, "attention left out %.1f %% of the blocks of keys and values",
                         100.0 * (double)r->n_blocks_skipped / (double)(r->n_blocks_met + r->n_blocks_skipped));

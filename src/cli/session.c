@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "model_path.h"
 #include "store_path.h"
+#include "text.h"
 
 static void leave_store(struct session *s, const char *why)
 {
@@ -84,8 +85,10 @@ quire_status session_open_engine(struct session *s)
     interrupt_watch_engine(engine);
     quire_engine_close(s->engine);
     s->engine = engine;
-    progress_detail(&s->progress, "engine: %s kernels, %u threads, %s keys and values", quire_engine_isa(engine),
-                    quire_engine_n_threads(engine), quire_kv_type_name(options.kv_type));
+    char threads[TEXT_SIZE];
+    progress_detail(&s->progress, "engine: %s kernels, %s, %s keys and values", quire_engine_isa(engine),
+                    text_counted(threads, quire_engine_n_threads(engine), "thread"),
+                    quire_kv_type_name(options.kv_type));
     return QUIRE_OK;
 }
 

@@ -26,6 +26,14 @@ static int decimals(double value)
     return value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
 }
 
+char *text_counted(char buffer[TEXT_SIZE], uint64_t n, const char *noun)
+{
+    text_count(buffer, n);
+    size_t length = strlen(buffer);
+    snprintf(buffer + length, TEXT_SIZE - length, " %s%s", noun, n == 1 ? "" : "s");
+    return buffer;
+}
+
 char *text_bytes(char buffer[TEXT_SIZE], uint64_t n_bytes)
 {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -42,11 +42,13 @@ static void on_problem(void *user, const char *message)
     verify_found(user, QUIRE_FINDING_REFUSED, true, NULL, "%s", message);
 }
 
-/* All that is wrong with a model that cannot be opened; where that is nothing that can be listed, why it cannot. */
+/* All that is wrong with a model that is refused for what is in its files; where that is nothing that can be listed,
+ * why it was. */
 static void report_refusal(struct verify_job *job, const char *path, const quire_error *why)
 {
-    if (why->status == QUIRE_ERR_FORMAT || why->status == QUIRE_ERR_UNSUPPORTED)
-        model_report(path, on_problem, job);
+    if (why->status != QUIRE_ERR_FORMAT && why->status != QUIRE_ERR_UNSUPPORTED)
+        return;
+    model_report(path, on_problem, job);
     if (job->result.n_damaged == 0)
         on_problem(job, why->message);
 }
@@ -98,6 +100,7 @@ quire_status quire_verify(const char *path, uint32_t n_threads, const quire_veri
     quire_status status = quire_model_open(&model, path, &why);
     if (status != QUIRE_OK) {
         report_refusal(&job, path, &why);
+        *out = job.result;
         return quire_fail(err, status, "%s", why.message);
     }
     status = verify_tensors(&job, model, n_threads, err);

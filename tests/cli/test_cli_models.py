@@ -92,7 +92,7 @@ class Info(Case):
         n = struct.unpack_from("<Q", weights)[0]
         header = weights[8:8 + n].replace(b"transformer.norm_f.weight", b"\\u001b[31m.\xc2\x9b.weight")
         pathlib.Path(os.fsdecode(weights_path)).write_bytes(struct.pack("<Q", len(header)) + header + weights[8 + n:])
-        result = self.run_quire("info", "--verify", folder, code=3)
+        result = self.run_quire("info", "--verify", folder, code=4)
         self.assert_printable(result.raw)
         self.assert_printable(result.err.encode())
         self.assertIn("norm_f", result.out)
@@ -166,9 +166,14 @@ class Convert(Case):
         report = json.loads(self.run_quire("info", "--verify", "--json", damaged, code=4).out)
         self.assertEqual((report["sound"], report["checksums"] - report["matching_checksums"]), (False, 1))
         self.write("cut.gguf", bytes(data[:-5000]))
-        result = self.run_quire("info", "--verify", "cut.gguf", code=3)
-        self.assertIn("damage: refused:", result.out)
-        self.assertIn("cut short", result.err)
+        result = self.run_quire("info", "--verify", "cut.gguf", code=4)
+        self.assertRegex(result.out, "damage: refused: .* cut short")
+        self.assertEqual(result.err.count("\n"), 1)
+        self.assertIn("1 problem found", result.err)
+        result = self.run_quire("info", "--verify", "nosuch.gguf", code=3)
+        self.assertEqual(result.out, "")
+        self.run_quire("convert", self.model, "-o", "folder", "-q")
+        self.assertIn("no checksums", self.run_quire("info", "--verify", self.model).err)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 Groups are the classes below."""
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,14 @@ class Writing(Case):
         self.assertEqual(one["new_tokens"], 40)
         self.assertEqual(one["ended_by"], "max_tokens")
         self.assertEqual(one["document"], self.story)
+
+    def test_the_manual_has_every_key(self):
+        manual = (HERE.parents[1] / "man" / "quire.1").read_text()
+        words = set(re.findall(r"\w+", manual[manual.index(".Sh JSON"):manual.index(".Sh ENVIRONMENT")]))
+        written, = self.objects("continue", "-n", "4", self.story)
+        scored, = self.objects("score", "--per-token", self.story)
+        keys = {*written, *scored, *written["plan"], *scored["by_position"][0]}
+        self.assertLessEqual(keys, words)
 
     def test_seeds(self):
         texts = {seed: self.run_quire("continue", "-n", "30", "--seed", seed, self.story).out for seed in "012"}

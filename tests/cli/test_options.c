@@ -168,6 +168,11 @@ static void mistakes_are_named(void)
         const char *message;
     } cases[] = {
         {{"kontinue"}, "unknown command 'kontinue'"},
+        {{"contiune"}, "unknown command 'contiune'; did you mean 'continue'?"},
+        {{"continue", "--tempature", "1"}, "unknown option '--tempature'; did you mean '--temperature'?"},
+        {{"continue", "--max_tokens", "1"}, "unknown option '--max_tokens'; did you mean '--max-tokens'?"},
+        {{"continue", "--he"}, "unknown option '--he'; did you mean '--help' or '--head'?"},
+        {{"ask", QUIRE_SOURCE_DIR "/README.md"}, "is a file, and the question is missing"},
         {{"--frob"}, "unknown option '--frob'"},
         {{"continue", "--frob"}, "'--frob'"},
         {{"continue", "-x"}, "unknown option '-x'"},
