@@ -237,7 +237,7 @@ static void look_for_other_files(void *context, const char *name)
 static quire_status check_is_free(const struct kv_store *store, quire_error *err)
 {
     bool is_found = false;
-    kv_folder_list(store->path, look_for_other_files, &is_found, NULL); /* where there is none it will be made */
+    kv_folder_list(store->path, look_for_other_files, &is_found, NULL);
     if (!is_found)
         return QUIRE_OK;
     return quire_fail(err, QUIRE_ERR_FORMAT,
@@ -254,7 +254,8 @@ static quire_status prepare_folders(struct kv_store *store, quire_error *err)
     bool is_there;
     quire_error lock_error = {0};
     kv_path(store_file, store->path, "store");
-    quire_status status = sys_exists(store_file) ? QUIRE_OK : check_is_free(store, err);
+    bool is_folder_there = sys_is_folder(store->path);
+    quire_status status = !is_folder_there || sys_exists(store_file) ? QUIRE_OK : check_is_free(store, err);
     if (status == QUIRE_OK)
         status = sys_make_folders(store->books_path, err);
     if (status != QUIRE_OK)

@@ -62,7 +62,7 @@ static void with_variations(vary_fn *vary, size_t n_variations)
         with_variations_at(NULL, types[t], vary, n_variations, 0);
         with_variations_at(float32_isa(), types[t], vary, n_variations, 0);
     }
-    with_variations_at("base", QUIRE_KV_F32, vary, n_variations, 1e-5);
+    with_variations_at("base", QUIRE_KV_F32, vary, n_variations, 1e-4); /* 2.6e-5 seen, with OpenBLAS for Zen 3 */
 }
 
 static void vary_chunk(quire_engine_options *opts, size_t variation, const quire_model *model)
