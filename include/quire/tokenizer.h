@@ -43,8 +43,8 @@ QUIRE_API int32_t quire_tokenizer_find(const quire_tokenizer *tokenizer, const c
 /* The end-of-text id, or -1 where the vocabulary has none. */
 QUIRE_API int32_t quire_tokenizer_end_of_text(const quire_tokenizer *tokenizer);
 
-/* Whether id is a special (control) token: never produced from document text by default, and
- * decoded to nothing unless the decoder keeps them. */
+/* Whether id is a special (control) token: never produced from document text by default, and decoded to nothing
+ * unless the decoder keeps them. */
 QUIRE_API bool quire_tokenizer_is_special(const quire_tokenizer *tokenizer, int32_t id);
 
 /* The bytes that id decodes to (special tokens: their name). *bytes lives as long as the tokenizer and is not

@@ -63,12 +63,14 @@ typedef struct quire_training_options {
     const char *model_path; /* NULL: a new model. Else the run starts from this one's weights, shape and tokenizer */
     uint32_t n_threads;     /* 0: the processors that this process may use */
     const char *isa;        /* kernel table; NULL: the best that the processor runs */
-    double peak_flops;      /* what the machine can do at best, for the log; 0: not known */
     /* NULL: nobody watches. Anything but 0 stops the work, as quire_training_cancel does. */
     int (*on_event)(void *user, const quire_training_event *event);
     /* NULL, or called once while the run opens: the configuration has been read, its folders are made, and nothing else
      * that it names has been opened. Here a program can give up its rights to all other files. */
     void (*on_paths)(void *user, const quire_training_paths *paths);
+    /* NULL, or asked once, when everything else is fine and the run is about to begin: operations a second that the
+     * machine can do at best, for the log; 0: not known. */
+    double (*measure_peak)(void *user);
     void *user;
 } quire_training_options;
 

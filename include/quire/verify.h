@@ -45,9 +45,9 @@ typedef struct quire_verify_result {
 } quire_verify_result;
 
 /* Looks at every byte of the model's tensors and at every token. QUIRE_OK means that it was done; *out has what was
- * found. n_threads: 0 for all processors. Errors: those of quire_model_open. FORMAT and UNSUPPORTED of them are findings
- * too: what is wrong was given to `found` (every missing or misshaped tensor, not the first alone) and is counted in
- * *out. CANCELLED; IO; NO_MEMORY. */
+ * found. n_threads: 0 for all processors. Errors: those of quire_model_open. FORMAT and UNSUPPORTED of them are
+ * findings too: what is wrong was given to `found` (every missing or misshaped tensor, not the first alone) and is
+ * counted in *out. CANCELLED; IO; NO_MEMORY. */
 QUIRE_API quire_status quire_verify(const char *path, uint32_t n_threads, const quire_verify_watch *watch,
                                     quire_verify_result *out, quire_error *err);
 

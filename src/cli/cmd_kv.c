@@ -283,8 +283,10 @@ static const struct verb *find_verb(struct kv_run *run)
             quire_fail(err, QUIRE_ERR_USAGE, "'kv %s' does not take the option '--store-limit'", name);
         return verb;
     }
-    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'; there are ls, show, verify, repair, rm, gc, export and import",
-               name);
+    char all[128] = "";
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i > 0 ? ", " : "", verbs[i].name);
+    quire_fail(err, QUIRE_ERR_USAGE, "unknown verb '%s'; there are %s", name, all);
     return NULL;
 }
 

@@ -1,9 +1,6 @@
 /* quire train and quire finetune: a run, with what a person sees of it; the table of keys; a picture of a log. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "interrupt.h"
@@ -43,16 +40,18 @@ static int on_event(void *user, const quire_training_event *event)
 }
 
 /* The best of what the run's kernels can do: of all tables that the processor runs, or of the one named. */
-static void measure_peak(struct train_run *run)
+static double measure_peak(void *user)
 {
+    struct train_run *run = user;
     quire_peaks peaks = {0};
     const struct options *o = run->s.o;
     if (o->quiet || quire_peaks_measure_units(&peaks, o->isa, o->n_threads, NULL) != QUIRE_OK)
-        return;
+        return 0;
     for (size_t i = 0; i < peaks.n_units; i++)
         if (peaks.units[i].flops > run->peak_flops)
             run->peak_flops = peaks.units[i].flops;
     progress_note(&run->s.progress, "the machine multiplies matrices at most at %.1f GFLOP/s", run->peak_flops * 1e-9);
+    return run->peak_flops;
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------ */
@@ -100,18 +99,13 @@ static enum exit_code run_training(struct train_run *run)
     struct session *s = &run->s;
     const struct options *o = s->o;
     quire_training *training = NULL;
-    if (access(o->arguments[0], R_OK) != 0) {
-        quire_fail(&s->error, QUIRE_ERR_IO, "cannot open '%s': %s", o->arguments[0], strerror(errno));
-        return session_end(s, FROM_INPUT);
-    }
-    measure_peak(run);
     const quire_training_options options = {.config_path = o->arguments[0],
                                             .model_path = o->command == COMMAND_FINETUNE ? o->model : NULL,
                                             .n_threads = o->n_threads,
                                             .isa = o->isa,
-                                            .peak_flops = run->peak_flops,
                                             .on_event = on_event,
                                             .on_paths = confine,
+                                            .measure_peak = measure_peak,
                                             .user = run};
     if (quire_training_open(&training, &options, &s->error) != QUIRE_OK) {
         session_interrupted(s, "interrupted before the first step");

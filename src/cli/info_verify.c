@@ -41,8 +41,8 @@ static void write_report(struct verify_run *run, const char *path, quire_status 
 {
     json_t *report = json_pack("{s:o}", "model", json_text(path, strlen(path)));
     json_object_set_new(report, "sound",
-                        verified == QUIRE_ERR_CANCELLED ? json_null()
-                                                        : json_boolean(verified == QUIRE_OK && result->n_damaged == 0));
+                        verified != QUIRE_OK && result->n_damaged == 0 ? json_null()
+                                                                       : json_boolean(result->n_damaged == 0));
     if (verified == QUIRE_OK)
         json_object_update_new(report,
                                json_pack("{s:I,s:I,s:I,s:I}", "tensors", (json_int_t)result->n_tensors, "bytes",

@@ -99,12 +99,13 @@ static quire_status read_table(struct token_file *file, const struct token_heade
 {
     size_t ids = (size_t)header->n_ids * header->id_bytes;
     const unsigned char *row = file->map.data + TOKEN_FILE_HEADER_BYTES + size_round_up(ids, 8);
+    if (header->n_name_bytes == 0)
+        return bad(file->path, "its names", err);
     file->names = mem_calloc(header->n_name_bytes, 1, "the names of documents", err);
     if (!file->names)
         return QUIRE_ERR_NO_MEMORY;
-    if (header->n_name_bytes > 0)
-        memcpy(file->names, row + 24 * header->n_documents, header->n_name_bytes);
-    if (header->n_name_bytes == 0 || file->names[header->n_name_bytes - 1] != '\0')
+    memcpy(file->names, row + 24 * header->n_documents, header->n_name_bytes);
+    if (file->names[header->n_name_bytes - 1] != '\0')
         return bad(file->path, "its names", err);
     file->documents = mem_calloc(header->n_documents, sizeof *file->documents, "a table of documents", err);
     if (!file->documents)

@@ -64,11 +64,16 @@ quire_status token_split_load(struct token_split *out, const char *path, quire_e
     return QUIRE_OK;
 }
 
+static uint64_t hash_of(const char *name)
+{
+    return hash64(name, strlen(name));
+}
+
 bool token_split_holds_out(const struct token_split *split, const char *name)
 {
     if (split->n_names > 0 && bsearch(&name, split->names, split->n_names, sizeof *split->names, by_bytes))
         return true;
-    return (double)(hash64(name, strlen(name)) >> 11) * 0x1p-53 < split->fraction;
+    return (double)(hash_of(name) >> 11) * 0x1p-53 < split->fraction;
 }
 
 void token_split_release(struct token_split *split)
@@ -81,25 +86,14 @@ void token_split_release(struct token_split *split)
 
 /* --- a part of it ------------------------------------------------------------------------------------------------ */
 
-/* The document that is held out although its name is not: a fraction of few documents may be none. The number of
- * documents where there is no need of it. */
-static size_t held_out_anyway(const struct token_file *file, const struct token_split *split)
+/* The document that a fraction holds out first, and at least: the one whose name has the lowest hash. */
+static size_t first_held_out(const struct token_file *file)
 {
-    size_t least = file->n_documents;
-    uint64_t least_hash = 0;
-    if (!split || !(split->fraction > 0))
-        return least;
-    for (size_t i = 0; i < file->n_documents; i++) {
-        const char *name = file->documents[i].name;
-        uint64_t hash = hash64(name, strlen(name));
-        if (token_split_holds_out(split, name))
-            return file->n_documents;
-        if (least == file->n_documents || hash < least_hash) {
-            least = i;
-            least_hash = hash;
-        }
-    }
-    return least;
+    size_t first = 0;
+    for (size_t i = 1; i < file->n_documents; i++)
+        if (hash_of(file->documents[i].name) < hash_of(file->documents[first].name))
+            first = i;
+    return first;
 }
 
 quire_status token_set_make(struct token_set *out, const struct token_file *file, const struct token_split *split,
@@ -112,10 +106,9 @@ quire_status token_set_make(struct token_set *out, const struct token_file *file
         token_set_release(&set);
         return QUIRE_ERR_NO_MEMORY;
     }
-    size_t anyway = held_out_anyway(file, split);
+    size_t at_least = split && split->fraction > 0 ? first_held_out(file) : SIZE_MAX;
     for (size_t i = 0; i < file->n_documents; i++) {
-        bool is_held_out = split && (i == anyway || token_split_holds_out(split, file->documents[i].name));
-        if (split && is_held_out != held_out)
+        if (split && (i == at_least || token_split_holds_out(split, file->documents[i].name)) != held_out)
             continue;
         set.documents[set.n_documents++] = i;
         set.n_ids += file->documents[i].n_ids;

@@ -2,7 +2,6 @@
 #include "train_config.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,7 +180,7 @@ static quire_status expand(const struct place *p, const char *value, char **out)
         if (value[0] == '$' && value[1] == '{') {
             end = strchr(value, '}');
             if (!end || strncmp(value, "${oc.env:", 9) != 0)
-                return bad_value(p, value, "of '${...}' only ${oc.env:NAME} and ${oc.env:NAME,otherwise}");
+                return bad_value(p, value, "no other '${...}' than ${oc.env:NAME} and ${oc.env:NAME,otherwise}");
             const char *start = value + 9, *comma = memchr(start, ',', (size_t)(end - start));
             snprintf(name, sizeof name, "%.*s", (int)((comma ? comma : end) - start), start);
             piece = getenv(name);
@@ -302,11 +301,13 @@ static quire_status set_entries(struct train_config *config, struct train_config
 
 quire_status train_config_check_warmup(const struct train_config *c, const char *path, quire_error *err)
 {
-    struct duration warmup = c->scheduler.t_warmup, all = c->max_duration;
-    if (train_config_steps(c, warmup) > train_config_steps(c, all))
-        return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "'%s': scheduler.t_warmup, %" PRIu64 "%s, is longer than max_duration, %" PRIu64 "%s", path,
-                          warmup.n, warmup.is_tokens ? "tok" : "ba", all.n, all.is_tokens ? "tok" : "ba");
+    char warmup[64], all[64];
+    if (train_config_steps(c, c->scheduler.t_warmup) > train_config_steps(c, c->max_duration)) {
+        train_config_format(warmup, sizeof warmup, c, find_row("scheduler.t_warmup"));
+        train_config_format(all, sizeof all, c, find_row("max_duration"));
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': scheduler.t_warmup, %s, is longer than max_duration, %s", path,
+                          warmup, all);
+    }
     return QUIRE_OK;
 }
 

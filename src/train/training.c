@@ -200,7 +200,7 @@ static void log_start(struct quire_training *t, bool is_resumed)
                            train_config_json(&t->config), "model", t->model ? quire_model_path(t->model) : NULL,
                            "kernels", net_isa(t->net), "factors", net_factors(t->net), "threads",
                            (int)threads_count(net_threads(t->net)), "parameters", (json_int_t)net_n_parameters(t->net),
-                           "flops_per_token", t->flops_per_token, "peak_flops", t->options.peak_flops, "train_tokens",
+                           "flops_per_token", t->flops_per_token, "peak_flops", t->peak_flops, "train_tokens",
                            (json_int_t)t->data.train.n_ids, "eval_tokens", (json_int_t)t->data.eval.n_ids,
                            "samples_per_epoch", (json_int_t)t->data.order.n_samples, "n_steps",
                            (json_int_t)t->n_steps));
@@ -216,6 +216,8 @@ static quire_status open_state(struct quire_training *t, quire_error *err)
         status = run_log_open(&t->log, t->config.save_folder, err);
     if (status != QUIRE_OK)
         return status;
+    if (t->options.measure_peak)
+        t->peak_flops = t->options.measure_peak(t->options.user);
     log_start(t, is_resumed);
     if (is_resumed)
         training_notice(t, "going on after step %" PRIu64 " of %" PRIu64, t->state.step, t->n_steps);

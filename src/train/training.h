@@ -59,6 +59,7 @@ struct quire_training {
     uint64_t n_steps;       /* max_duration */
     uint64_t spiked_at;     /* the step that was last taken back, and one more; 0: none */
     double flops_per_token; /* of forward and backward pass */
+    double peak_flops;      /* 0: not known */
     double step_seconds;    /* a running mean */
     uint64_t saved_step;    /* of the latest checkpoint; UINT64_MAX: there is none */
     uint64_t evaluated_step;

@@ -135,8 +135,8 @@ static void tell_step(struct quire_training *t, const struct net_loss *loss, dou
                   "tokens_per_second", event.tokens_per_second);
     if (line && t->config.z_loss > 0)
         json_object_set_new(line, "z_loss", json_real(loss->z_loss / (double)loss->n_targets));
-    if (line && t->options.peak_flops > 0)
-        json_object_set_new(line, "share_of_peak", json_real(event.flops / t->options.peak_flops));
+    if (line && t->peak_flops > 0)
+        json_object_set_new(line, "share_of_peak", json_real(event.flops / t->peak_flops));
     training_log(t, "step", line);
 }
 

@@ -172,6 +172,8 @@ class Convert(Case):
         self.assertIn("1 problem found", result.err)
         result = self.run_quire("info", "--verify", "nosuch.gguf", code=3)
         self.assertEqual(result.out, "")
+        report = json.loads(self.run_quire("info", "--verify", "--json", "nosuch.gguf", code=3).out)
+        self.assertEqual((report["sound"], report["findings"]), (None, []))
         self.assertIn("no checksums", self.run_quire("info", "--verify", self.model).err)
 
 
