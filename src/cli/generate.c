@@ -141,6 +141,15 @@ static void write_json(struct job *job, quire_error *err)
     (void)json_write(object, &s->output, err);
 }
 
+/* Whose text it is, where there are several: the line that head(1) has for files. */
+static quire_status write_heading(struct job *job, quire_error *err)
+{
+    struct session *s = job->s;
+    if (s->n_documents == 1 || s->o->json)
+        return QUIRE_OK;
+    return output_print(&s->output, err, "%s==> %s <==\n", s->output.last ? "\n" : "", job->name);
+}
+
 /* Text that an interruption or an error left unfinished is still given out: it was paid for. */
 static void write_text(struct job *job, quire_error *err)
 {
@@ -205,6 +214,8 @@ static enum exit_code generate_document(struct session *s, struct document *d, v
         status = writer_open(&job.writer, s, prompt, request->task != QUIRE_TASK_CONTINUE, d->ids, n, &s->error);
     if (status == QUIRE_OK)
         status = read_anywhere(&job, n, &s->error);
+    if (status == QUIRE_OK)
+        status = write_heading(&job, &s->error);
     if (status == QUIRE_OK)
         write_text(&job, &s->error);
     quire_book_close(job.book);

@@ -261,6 +261,7 @@ static enum exit_code work_on(struct session *s, const char *const *paths, size_
 {
     enum exit_code first_failure = EXIT_DONE;
     size_t n_together = s->o->join ? n_paths : 1;
+    s->n_documents = n_paths / n_together;
     for (size_t i = 0; i < n_paths; i += n_together) {
         struct document document = {.paths = paths + i, .n_paths = n_together, .ring = s->ring};
         if (is_missing[i])

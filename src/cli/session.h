@@ -19,6 +19,7 @@ struct session {
     quire_engine *engine;
     quire_reader_ring *ring;       /* to read documents with in the sandbox, or NULL */
     char *store;                   /* NULL: nothing is kept */
+    size_t n_documents;            /* of session_each; joined ones are one */
     uint32_t draft_tokens;         /* that the engine has room for */
     quire_progress state;          /* as the engine last reported it */
     double prefill_seen_at;        /* when a progress of prefill was last reported; on progress_now's clock */

@@ -145,7 +145,8 @@ class Errors(Case):
         """A default store that cannot be used is no reason not to run; it is said once."""
         want = self.run_quire("continue", "-n", "3", "--no-store", self.story).raw
         result = self.run_quire("continue", "-n", "3", self.story, self.story, **process)
-        self.assertEqual(result.raw, 2 * want)
+        headed = f"==> {self.story} <==\n".encode() + want
+        self.assertEqual(result.raw, headed + b"\n" + headed)
         self.assertRegex(result.err, f"nothing is kept for another run: .*{why}")
         self.assertEqual(result.err.count("nothing is kept"), 1)
         self.assertEqual(result.err.count("in temporary files"), 2)

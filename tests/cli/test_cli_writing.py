@@ -155,6 +155,10 @@ class Writing(Case):
         other = self.write("other.txt", second)
         both = self.objects("continue", "-n", "5", self.story, other)
         self.assertEqual([o["document"] for o in both], [self.story, other])
+        ends = ["" if o["text"].endswith("\n") else "\n" for o in both]
+        text = self.run_quire("continue", "-q", "-n", "5", self.story, other).out
+        self.assertEqual(text, f"==> {self.story} <==\n{both[0]['text']}{ends[0]}\n"
+                               f"==> {other} <==\n{both[1]['text']}{ends[1]}")
         joined, = self.objects("continue", "-n", "5", "--join", self.story, other)
         whole, = self.objects("continue", "-n", "5", "-", stdin=(STORY + second).encode())
         self.assertEqual(joined["tokens"], whole["tokens"])
