@@ -328,7 +328,7 @@ static quire_status refuse(struct pickle *p, unsigned code)
 
 static quire_status protocol(struct pickle *p)
 {
-    uint32_t version;
+    uint32_t version = 0;
     if (p->at != 0)
         return pickle_fail(p, QUIRE_ERR_FORMAT, "it begins again");
     quire_status status = number(p, 1, &version);
