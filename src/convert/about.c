@@ -26,6 +26,7 @@ void about_release(struct about *about)
 {
     free(about->name);
     free(about->chat_template);
+    free(about->license);
     *about = (struct about){0};
 }
 
@@ -41,10 +42,25 @@ static quire_status read_id(int32_t *id, const struct gguf *gguf, const char *ke
     return status;
 }
 
-static quire_status read_gguf(struct about *about, const struct gguf *gguf, quire_error *err)
+/* A copy, which is what is looked at: the file may change. NULL where there is none. */
+static quire_status read_text(char **out, const struct gguf *gguf, const char *key, quire_error *err)
 {
     struct gguf_string text;
     bool found = false;
+    quire_status status = gguf_get_string(gguf, key, &text, &found, err);
+    if (status != QUIRE_OK || !found)
+        return status;
+    *out = mem_calloc(text.n + 1, 1, key, err);
+    if (!*out)
+        return QUIRE_ERR_NO_MEMORY;
+    memcpy(*out, text.bytes, text.n);
+    if (utf8_scan((const unsigned char *)*out, text.n).n_valid < text.n)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': %s is not UTF-8", gguf_path(gguf), key);
+    return QUIRE_OK;
+}
+
+static quire_status read_gguf(struct about *about, const struct gguf *gguf, quire_error *err)
+{
     quire_status status = read_id(&about->begin, gguf, "tokenizer.ggml.bos_token_id", err);
     if (status == QUIRE_OK)
         status = read_id(&about->end, gguf, "tokenizer.ggml.eos_token_id", err);
@@ -53,16 +69,10 @@ static quire_status read_gguf(struct about *about, const struct gguf *gguf, quir
     if (status == QUIRE_OK)
         status = read_id(&about->padding, gguf, "tokenizer.ggml.padding_token_id", err);
     if (status == QUIRE_OK)
-        status = gguf_get_string(gguf, "tokenizer.chat_template", &text, &found, err);
-    if (status != QUIRE_OK || !found)
-        return status;
-    about->chat_template = mem_calloc(text.n + 1, 1, "a chat template", err);
-    if (!about->chat_template)
-        return QUIRE_ERR_NO_MEMORY;
-    memcpy(about->chat_template, text.bytes, text.n); /* the copy is looked at: the file may change */
-    if (utf8_scan((const unsigned char *)about->chat_template, text.n).n_valid < text.n)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "'%s': tokenizer.chat_template is not UTF-8", gguf_path(gguf));
-    return QUIRE_OK;
+        status = read_text(&about->chat_template, gguf, "tokenizer.chat_template", err);
+    if (status == QUIRE_OK)
+        status = read_text(&about->license, gguf, "general.license", err);
+    return status;
 }
 
 /* --- from a folder ------------------------------------------------------------------------------------------------ */
@@ -174,4 +184,22 @@ quire_status about_of_model(struct about *about, const quire_model *model, const
     if (status != QUIRE_OK)
         about_release(about);
     return status;
+}
+
+quire_status about_of_base(struct about *about, const quire_model *base, const char *name,
+                           const quire_tokenizer *tokenizer, quire_error *err)
+{
+    struct about made;
+    quire_status status = about_of_model(&made, base, tokenizer, err);
+    if (status != QUIRE_OK)
+        return status;
+    free(made.name);
+    made.name = mem_strdup(name, err);
+    made.model_max_length = 0;
+    if (!made.name) {
+        about_release(&made);
+        return QUIRE_ERR_NO_MEMORY;
+    }
+    *about = made;
+    return QUIRE_OK;
 }

@@ -9,6 +9,7 @@ struct about {
     char *name;
     quire_prompt_format prompt_format;
     char *chat_template;                  /* Jinja; NULL: none */
+    char *license;                        /* as general.license of a GGUF has it; NULL: not stated */
     int32_t begin, end, unknown, padding; /* ids of special tokens, -1: none */
     int64_t model_max_length;             /* of the tokenizer's settings; 0: not stated */
 };
@@ -24,6 +25,11 @@ quire_status about_init(struct about *about, const char *name, quire_prompt_form
  * NO_MEMORY. */
 quire_status about_of_model(struct about *about, const quire_model *model, const quire_tokenizer *tokenizer,
                             quire_error *err);
+
+/* Of a model that is made out of a model: as above, but under a name of its own, and with a length that is not stated.
+ */
+quire_status about_of_base(struct about *about, const quire_model *base, const char *name,
+                           const quire_tokenizer *tokenizer, quire_error *err);
 
 void about_release(struct about *about);
 

@@ -177,6 +177,11 @@ static bool begins_with(struct gguf_string key, const char *prefix)
     return key.n >= strlen(prefix) && memcmp(key.bytes, prefix, strlen(prefix)) == 0;
 }
 
+static bool is_key(struct gguf_string key, const char *name)
+{
+    return key.n == strlen(name) && begins_with(key, name);
+}
+
 static bool is_written(const struct gguf_metadata *metadata, struct gguf_string key)
 {
     static const char *const always[] = {"general.architecture", "general.name", "general.alignment",
@@ -193,13 +198,13 @@ static bool is_written(const struct gguf_metadata *metadata, struct gguf_string 
                                          "tokenizer.ggml.padding_token_id",
                                          "tokenizer.chat_template",
                                          VOCAB_GGUF_NORMALIZED};
-    bool found = false;
+    bool found = metadata->about->license && is_key(key, "general.license");
     for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
         found = found || begins_with(key, always[i]);
     for (size_t i = 0; metadata->file_type >= 0 && i < sizeof typed / sizeof typed[0]; i++)
         found = found || begins_with(key, typed[i]);
     for (size_t i = 0; metadata->tokenizer && i < sizeof tokens / sizeof tokens[0]; i++)
-        found = found || (key.n == strlen(tokens[i]) && begins_with(key, tokens[i]));
+        found = found || is_key(key, tokens[i]);
     return found;
 }
 
@@ -240,6 +245,8 @@ quire_status gguf_metadata_make(struct gguf_pairs *pairs, const struct gguf_meta
     struct writer writer = {.bytes = {.to = &made.bytes, .err = err}}, *w = &writer;
     key_string(w, "general.architecture", "mpt");
     key_string(w, "general.name", metadata->about->name);
+    if (metadata->about->license)
+        key_string(w, "general.license", metadata->about->license);
     if (metadata->file_type >= 0) {
         key_u32(w, "general.file_type", (uint32_t)metadata->file_type);
         key_u32(w, "general.quantization_version", QUANTIZATION_VERSION);

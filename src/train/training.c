@@ -129,6 +129,14 @@ static quire_status check_writable(const struct quire_training *t, quire_error *
                       t->config_path);
 }
 
+/* Read now: the base's files need not be there when the run is over. */
+static quire_status open_about(struct quire_training *t, quire_error *err)
+{
+    if (t->model)
+        return about_of_base(&t->about, t->model, t->config.run_name, t->tokenizer, err);
+    return about_init(&t->about, t->config.run_name, QUIRE_PROMPT_PLAIN, t->tokenizer, err);
+}
+
 /* What a run takes of memory, told, and compared with what there is. */
 static quire_status plan_memory(struct quire_training *t, const struct net_options *net, enum optim_type optim,
                                 quire_error *err)
@@ -237,6 +245,8 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
     if (status == QUIRE_OK)
         status = check_writable(t, err);
     if (status == QUIRE_OK)
+        status = open_about(t, err);
+    if (status == QUIRE_OK)
         status = training_model_config(t, &given, err);
     if (status == QUIRE_OK)
         status = train_config_check_warmup(&t->config, t->config_path, err);
@@ -288,6 +298,7 @@ void quire_training_close(quire_training *t)
     optim_close(t->optim);
     net_close(t->net);
     training_data_close(&t->data);
+    about_release(&t->about);
     quire_tokenizer_close(t->tokenizer);
     quire_model_close(t->model);
     run_log_close(&t->log);

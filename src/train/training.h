@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "checkpoint.h"
+#include "convert/about.h"
 #include "net.h"
 #include "optim.h"
 #include "quire/train.h"
@@ -50,6 +51,7 @@ struct quire_training {
     quire_config model_config;
     quire_model *model; /* that the run starts from; NULL: a new one */
     quire_tokenizer *tokenizer;
+    struct about about; /* of the output */
     int lock;
     struct run_log log;
     struct training_data data;

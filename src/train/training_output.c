@@ -37,7 +37,6 @@ quire_status training_write_model(struct quire_training *t, const char *path, qu
 {
     struct weight *weights = NULL;
     struct weight_data *data = NULL;
-    struct about about = {0};
     size_t n = 0;
     quire_status status = weights_list(&weights, &n, &t->model_config, err);
     if (status == QUIRE_OK && !(data = mem_calloc(n, sizeof *data, "the tensors of a model", err)))
@@ -47,14 +46,12 @@ quire_status training_write_model(struct quire_training *t, const char *path, qu
         if (!data[i].data)
             status = quire_fail(err, QUIRE_ERR_UNSUPPORTED, "the net has no parameter '%s'", weights[i].hf_name);
     }
-    if (status == QUIRE_OK)
-        status = about_init(&about, t->config.run_name, QUIRE_PROMPT_PLAIN, t->tokenizer, err);
     if (status == QUIRE_OK) {
         const struct model_content content = {.config = &t->model_config,
                                               .weights = weights,
                                               .data = data,
                                               .n_weights = n,
-                                              .about = &about,
+                                              .about = &t->about,
                                               .tokenizer = t->tokenizer};
         quire_convert_options options = quire_convert_defaults();
         options.has_type = true;
@@ -66,7 +63,6 @@ quire_status training_write_model(struct quire_training *t, const char *path, qu
         options.user = t;
         status = model_writer_write(&content, path, &options, err);
     }
-    about_release(&about);
     free(data);
     free(weights);
     return status;

@@ -5,6 +5,7 @@ A tiny model on texts of a few words; the tokenizer is the one that make_model.p
 import json
 import math
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -114,17 +115,34 @@ class Train(Case):
     def test_finetune(self):
         self.run_quire("train", "-q", self.config())
         base = str(self.run_folder / "model")
+        settings = self.run_folder / "model" / "config.json"
+        settings.write_text(settings.read_text().replace('"plain"', '"chatml"'))
         self.run_folder = self.folder / "tuned"
         changes = {"model": {"max_seq_len": 300}, "tokenizer": {"name": base + "/tokenizer.json"}, "max_duration": "2ba"}
         result = self.run_quire("finetune", "-m", base, self.config(**changes))
         self.assertIn("model.max_seq_len: 300", result.err)
         self.assertIn("model.d_model: 16", result.err)
+        for model in ("model", "model.gguf"):  # what the base says of itself beside its shape
+            report = json.loads(self.run_quire("info", "--json", str(self.run_folder / model)).out)["model"]
+            self.assertEqual((report["prompt_format"], report["name"]), ("chatml", "quire-model"))
         self.run_folder = self.folder / "tuned-2"
         result = self.run_quire("finetune", "-m", base, self.config(**dict(changes, model={"n_heads": 4})), code=3)
         self.assertIn("model.n_heads is 4", result.err)
         changes["tokenizer"] = {"name": str(HERE.parent / "tokenizer" / "data" / "tokenizer.json")}
         result = self.run_quire("finetune", "-m", base, self.config(**changes), code=3)
         self.assertIn("gives other ids", result.err)
+
+    def test_finetune_keeps_the_license(self):
+        model = str(HERE.parent.parent / "models" / "storyteller-7m" / "storyteller.gguf")
+        changes = {"model": {"max_seq_len": 64}, "tokenizer": {}, "max_duration": "1ba",
+                   "scheduler": {"t_warmup": "0ba"}, "output": {"gguf": "q8_0", "huggingface": "none"}}
+        self.run_quire("finetune", "-q", "-m", model, self.config(**changes))
+        base, tuned = (pathlib.Path(path).read_bytes() for path in (model, self.run_folder / "model.gguf"))
+        for key, n_bytes in ((b"general.license", 4 + 8 + len("Apache-2.0")),
+                             (b"tokenizer.ggml.padding_token_id", 4 + 4)):
+            value = base.partition(key)[2][:n_bytes]  # its type, and what follows
+            self.assertIn(key + value, tuned)
+            self.assertEqual(tuned.count(key), 1)
 
     def test_shards(self):
         paths = [str(self.texts / f"{i}.txt") for i in range(8)]
