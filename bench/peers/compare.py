@@ -32,6 +32,7 @@ def arguments():
     parser.add_argument("--decode", type=int, default=32, help="tokens to decode at each depth")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ubatch", type=numbers, default=[512, 1024, 2048], help="llama.cpp's micro-batches to try")
+    parser.add_argument("--flash-attention", type=numbers, default=[0, 1], help="of llama.cpp, to try: off, on")
     options = parser.parse_args()
     if not options.summary and not (options.quire and options.llama and options.model and options.out):
         parser.error("--quire, --llama, --model and --out are needed")
@@ -73,11 +74,11 @@ class Llama:
         """In the first round all settings that differ, then the best one with flash attention and without."""
         known = self.speeds.get((what, context))
         if known:
-            return [max((key for key in known if key[0] == fa), key=known.get) for fa in (0, 1)]
+            return [max((key for key in known if key[0] == fa), key=known.get) for fa in self.o.flash_attention]
         if what == "decode":
-            return [(0, 512), (1, 512)]
+            return [(fa, 512) for fa in self.o.flash_attention]
         ubatches = [n for n in self.o.ubatch if n <= context] or self.o.ubatch[:1]
-        return [(fa, n) for fa in (0, 1) for n in ubatches]
+        return [(fa, n) for fa in self.o.flash_attention for n in ubatches]
 
     def run(self, round_number, what, context):
         """A warm-up would read the text twice: only short ones get it."""

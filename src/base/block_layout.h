@@ -25,8 +25,10 @@ enum {
  * group, which share scale and offset, whether there are offsets, and where the half is that scales all (or all
  * scales); the half for the offsets is behind it. */
 #define BLOCK_TYPES(X)                                                                                                 \
-    X(Q8_0, q8_0, 32, 34, 32, false, 0)                                                                                \
     X(Q4_0, q4_0, 32, 18, 32, false, 0)                                                                                \
+    BLOCK_TYPES_BUT_Q4_0(X)
+#define BLOCK_TYPES_BUT_Q4_0(X)                                                                                        \
+    X(Q8_0, q8_0, 32, 34, 32, false, 0)                                                                                \
     X(Q4_1, q4_1, 32, 20, 32, true, 0)                                                                                 \
     X(Q5_0, q5_0, 32, 22, 32, false, 0)                                                                                \
     X(Q5_1, q5_1, 32, 24, 32, true, 0)                                                                                 \

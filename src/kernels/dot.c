@@ -4,21 +4,20 @@
 
 size_t fixed_bytes(size_t n)
 {
-    size_t padded = size_round_up(n, FIXED_QUAD), bytes = padded * sizeof(int16_t); /* each part stays aligned */
-    return 2 * bytes + padded / 4 * sizeof(int32_t) + padded / 8 * (sizeof(int32_t) + sizeof(float)) +
+    size_t padded = size_round_up(n, FIXED_GROUP), bytes = padded * sizeof(int16_t); /* each part stays aligned */
+    return 2 * bytes + padded / 8 * (sizeof(int32_t) + sizeof(float)) +
            2 * size_round_up(padded / FIXED_BLOCK * sizeof(float), 64);
 }
 
 struct fixed fixed_cut(void *memory, size_t n)
 {
     struct fixed fixed;
-    size_t padded = size_round_up(n, FIXED_QUAD);
-    fixed.quads = memory;
-    fixed.numbers = fixed.quads + padded;
-    fixed.offsets = (int32_t *)(void *)(fixed.numbers + padded);
-    fixed.quad_offsets = fixed.offsets + padded / 4;
-    fixed.quad_scales = (float *)(void *)(fixed.quad_offsets + padded / 8);
-    fixed.scales = fixed.quad_scales + padded / 8;
+    size_t padded = size_round_up(n, FIXED_GROUP);
+    fixed.groups = memory;
+    fixed.numbers = fixed.groups + padded;
+    fixed.group_offsets = (int32_t *)(void *)(fixed.numbers + padded);
+    fixed.group_scales = (float *)(void *)(fixed.group_offsets + padded / 8);
+    fixed.scales = fixed.group_scales + padded / 8;
     fixed.totals = fixed.scales + size_round_up(padded / FIXED_BLOCK, 64 / sizeof(float));
     return fixed;
 }

@@ -23,15 +23,43 @@ INLINE __m256i load_256(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+/* The same in a register as wide as the machine's. */
+INLINE ivec add_pairs(ivec sums, ivec a, ivec b)
+{
+#if KERNELS_WIDTH == 16 && defined(__AVX512VNNI__)
+    return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
+#elif KERNELS_WIDTH == 16
+    return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#else
+    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#endif
+}
+
+INLINE vec floats_of(ivec whole)
+{
+#if KERNELS_WIDTH == 16
+    return (vec)_mm512_cvtepi32_ps((__m512i)whole);
+#else
+    return (vec)_mm256_cvtepi32_ps((__m256i)whole);
+#endif
+}
+
+INLINE ivec load_ints(const void *p)
+{
+    ivec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 #if KERNELS_WIDTH == 16
 /* The first n lanes, of 16 at most. */
 INLINE __mmask16 first_lanes(size_t n)
 {
     return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFFu);
 }
-
-#include "dot_quads.h"
 #endif
+
+#include "dot_nibbles.h"
 
 INLINE float sum_of_8(__m256 v)
 {
@@ -62,24 +90,12 @@ static void to_fixed(const struct fixed *fixed, const float *x, size_t n)
             svec narrow = __builtin_convertvector(whole, svec);
             memcpy(fixed->numbers + i + j, &narrow, sizeof narrow);
         }
-        const __m256i minus = _mm256_set1_epi16(-8);
+        const __m256i one = _mm256_set1_epi16(1);
         __m256i low = load_256(fixed->numbers + i), high = load_256(fixed->numbers + i + 16);
-        __m256i offsets = add_products(add_products(_mm256_setzero_si256(), minus, low), minus, high);
-        fixed->totals[i / FIXED_BLOCK] =
-            sum_of_8(_mm256_cvtepi32_ps(offsets)) * -0.125f * fixed->scales[i / FIXED_BLOCK];
-#if KERNELS_WIDTH < 16
-        _mm256_storeu_si256((__m256i *)(void *)(fixed->offsets + i / 4), offsets);
-#endif
+        __m256i total = add_products(add_products(_mm256_setzero_si256(), one, low), one, high);
+        fixed->totals[i / FIXED_BLOCK] = sum_of_8(_mm256_cvtepi32_ps(total)) * fixed->scales[i / FIXED_BLOCK];
     }
-#if KERNELS_WIDTH == 16
-    fill_quads(fixed, n);
-#endif
-}
-
-/* A half, in all lanes. */
-INLINE __m256 all_f16(const unsigned char *p)
-{
-    return _mm256_cvtph_ps(_mm_set1_epi16((short)load_u16(p)));
+    fill_groups(fixed, n);
 }
 
 /* 16 bytes as 16-bit numbers: without and with their sign. */
@@ -93,15 +109,15 @@ INLINE __m256i widen_i8(const void *p)
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 
-/* 32 numbers of the vector, what nibbles give too much with them, and their scale. */
+/* 32 numbers of the vector, and their scale. */
 struct fixed_block {
-    __m256i low, high, offsets;
+    __m256i low, high;
     __m256 scale;
 };
 
 INLINE struct fixed_block load_block(const struct fixed *x, size_t i)
 {
-    return (struct fixed_block){load_256(x->numbers + i), load_256(x->numbers + i + 16), load_256(x->offsets + i / 4),
+    return (struct fixed_block){load_256(x->numbers + i), load_256(x->numbers + i + 16),
                                 _mm256_broadcast_ss(x->scales + i / 32)};
 }
 
@@ -206,15 +222,27 @@ INLINE __m256 add_q8_0(__m256 sum, const unsigned char *block, const struct fixe
     return add_wide(sum, numbers, &scale, 32, x, i);
 }
 
-/* Numbers 0..15 are the low nibbles, 16..31 the high ones; each is 8 too much. */
-INLINE __m256 add_q4_0(__m256 sum, const unsigned char *block, const struct fixed *x, size_t i)
-{
-    struct fixed_block numbers = load_block(x, i);
-    __m256i bytes = widen_u8(block + 2);
-    __m256i products = add_products(numbers.offsets, _mm256_and_si256(bytes, _mm256_set1_epi16(15)), numbers.low);
-    products = add_products(products, _mm256_srli_epi16(bytes, 4), numbers.high);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(all_f16(block), numbers.scale), sum);
-}
+/* Q4_0 has its own (dot_nibbles.h). */
+#define DEFINE_FEW(TYPE, name, elements, block_bytes, ...)                                                             \
+    INLINE void few_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,         \
+                           const struct fixed *x, size_t n_vectors, size_t n)                                          \
+    {                                                                                                                  \
+        __m256 sums[FEW_ROWS][FEW_VECTORS];                                                                            \
+        struct ahead ahead = {w + n_rows * row_bytes, 0, n / (elements) * (block_bytes), row_bytes};                   \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            for (size_t v = 0; v < n_vectors; v++)                                                                     \
+                sums[r][v] = _mm256_setzero_ps();                                                                      \
+        for (size_t i = 0; i < n; i += (elements), w += (block_bytes)) {                                               \
+            ask_ahead(&ahead, n_rows *(block_bytes));                                                                  \
+            for (size_t r = 0; r < n_rows; r++)                                                                        \
+                for (size_t v = 0; v < n_vectors; v++)                                                                 \
+                    sums[r][v] = add_##name(sums[r][v], w + r * row_bytes, &x[v], i);                                  \
+        }                                                                                                              \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            for (size_t v = 0; v < n_vectors; v++)                                                                     \
+                y[v * y_stride + r] = sum_of_8(sums[r][v]);                                                            \
+    }
+BLOCK_TYPES_BUT_Q4_0(DEFINE_FEW)
 
 /* A few rows and vectors, whose counts are known where it is compiled. */
 typedef void dot_few(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,
@@ -244,35 +272,10 @@ INLINE void dot_vectors(dot_few *few, float *y, size_t y_stride, const void *w, 
     }
 }
 
-/* Q4_0 is multiplied in quads where registers have 512 bits. */
-#if KERNELS_WIDTH == 16
-#define FEW_OF(type, few) ((type) == QUIRE_DTYPE_Q4_0 ? dot_quads : (few))
-#else
-#define FEW_OF(type, few) (few)
-#endif
-
-#define DEFINE_DOT_FIXED(TYPE, name, elements, block_bytes, ...)                                                       \
-    INLINE void few_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,         \
-                           const struct fixed *x, size_t n_vectors, size_t n)                                          \
-    {                                                                                                                  \
-        __m256 sums[FEW_ROWS][FEW_VECTORS];                                                                            \
-        struct ahead ahead = {w + n_rows * row_bytes, 0, n / (elements) * (block_bytes), row_bytes};                   \
-        for (size_t r = 0; r < n_rows; r++)                                                                            \
-            for (size_t v = 0; v < n_vectors; v++)                                                                     \
-                sums[r][v] = _mm256_setzero_ps();                                                                      \
-        for (size_t i = 0; i < n; i += (elements), w += (block_bytes)) {                                               \
-            ask_ahead(&ahead, n_rows *(block_bytes));                                                                  \
-            for (size_t r = 0; r < n_rows; r++)                                                                        \
-                for (size_t v = 0; v < n_vectors; v++)                                                                 \
-                    sums[r][v] = add_##name(sums[r][v], w + r * row_bytes, &x[v], i);                                  \
-        }                                                                                                              \
-        for (size_t r = 0; r < n_rows; r++)                                                                            \
-            for (size_t v = 0; v < n_vectors; v++)                                                                     \
-                y[v * y_stride + r] = sum_of_8(sums[r][v]);                                                            \
-    }                                                                                                                  \
+#define DEFINE_DOT_FIXED(TYPE, name, ...)                                                                              \
     static void dot_fixed_##name(float *y, size_t y_stride, const void *w, size_t row_bytes, size_t n_rows,            \
                                  const struct fixed *x, size_t n_vectors, size_t n)                                    \
     {                                                                                                                  \
-        dot_vectors(FEW_OF(QUIRE_DTYPE_##TYPE, few_##name), y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);       \
+        dot_vectors(few_##name, y, y_stride, w, row_bytes, n_rows, x, n_vectors, n);                                   \
     }
 BLOCK_TYPES(DEFINE_DOT_FIXED)

@@ -80,34 +80,6 @@ static void fixed_pack_columns(void *panel, size_t k_padded, size_t column, size
     }
 }
 
-/* sums + a . b, in pairs of 16-bit numbers. */
-INLINE ivec add_pairs(ivec sums, ivec a, ivec b)
-{
-#if KERNELS_WIDTH == 16 && defined(__AVX512VNNI__)
-    return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
-#elif KERNELS_WIDTH == 16
-    return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#else
-    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#endif
-}
-
-INLINE vec floats_of(ivec whole)
-{
-#if KERNELS_WIDTH == 16
-    return (vec)_mm512_cvtepi32_ps((__m512i)whole);
-#else
-    return (vec)_mm256_cvtepi32_ps((__m256i)whole);
-#endif
-}
-
-INLINE ivec load_ints(const int32_t *p)
-{
-    ivec v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 /* The products of a block, added to a tile's sums. */
 INLINE void multiply_block(float *sums, const int32_t *x, const int32_t *w)
 {

@@ -23,7 +23,7 @@ enum {
     TILE_QUERIES = 64,  /* most queries of a tile */
     TILE_ROW_STEP = 32, /* most queries that are computed together: buffers are padded to it */
     FIXED_BLOCK = 32,   /* numbers that share a scale in fixed point */
-    FIXED_QUAD = 128,   /* four such blocks */
+    FIXED_GROUP = 128,  /* what a vector is filled up to, with zeros: four such blocks */
     NARROW_STEP = 32,   /* channels that tiles of bfloat16 factors take together */
     LANES = 16          /* head_dim is padded to it in tile buffers */
 };
@@ -77,12 +77,11 @@ struct fixed {
     int16_t *numbers; /* [n] */
     float *scales;    /* [n / FIXED_BLOCK] */
     float *totals;    /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale */
-    int32_t *offsets; /* [n / 4] of each block, -8 times the sums of its numbers 2i, 2i + 1, 16 + 2i and 17 + 2i: what
-                         nibbles that stand for n - 8 give too much */
-    /* What 512-bit kernels have instead, in quads of four blocks (dot_quads.h); filled up with zeros. */
-    int16_t *quads;
-    int32_t *quad_offsets;
-    float *quad_scales;
+    /* The same in the order in which nibbles lie in a register (dot_nibbles.h), filled up with zeros. Offsets: what
+     * nibbles that stand for n - 8 give too much, -8 times the sum of the 8 numbers that meet in a lane. */
+    int16_t *groups;
+    int32_t *group_offsets; /* [n / 8] */
+    float *group_scales;    /* [n / 8] */
 };
 
 struct kernels {
