@@ -189,17 +189,14 @@ quire_status about_of_model(struct about *about, const quire_model *model, const
 quire_status about_of_base(struct about *about, const quire_model *base, const char *name,
                            const quire_tokenizer *tokenizer, quire_error *err)
 {
-    struct about made;
-    quire_status status = about_of_model(&made, base, tokenizer, err);
+    quire_status status = about_of_model(about, base, tokenizer, err);
     if (status != QUIRE_OK)
         return status;
-    free(made.name);
-    made.name = mem_strdup(name, err);
-    made.model_max_length = 0;
-    if (!made.name) {
-        about_release(&made);
-        return QUIRE_ERR_NO_MEMORY;
-    }
-    *about = made;
-    return QUIRE_OK;
+    free(about->name);
+    about->name = mem_strdup(name, err);
+    about->model_max_length = 0;
+    if (about->name)
+        return QUIRE_OK;
+    about_release(about);
+    return QUIRE_ERR_NO_MEMORY;
 }

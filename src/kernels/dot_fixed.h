@@ -31,7 +31,7 @@ INLINE ivec add_pairs(ivec sums, ivec a, ivec b)
 #elif KERNELS_WIDTH == 16
     return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #else
-    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+    return (ivec)add_products((__m256i)sums, (__m256i)a, (__m256i)b);
 #endif
 }
 
