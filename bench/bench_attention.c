@@ -4,7 +4,7 @@
  *
  * Lines are CSV: what, KV type, figure, unit, share of the peak.
  *
- *     tile      GFLOP/s of 256 queries (four tiles) against blocks of keys, unpacking included; share of what the
+ *     tile      GFLOP/s of 512 queries (eight tiles) against blocks of keys, unpacking included; share of what the
  *               table's products do
  *     narrow-tile  the same with bfloat16 factors, where the processor has them
  *     token     GB/s of one query against N keys in memory, as they are stored; share of reading memory
@@ -24,7 +24,7 @@
 #include "kv/kv_convert.h"
 #include "quire/peaks.h"
 
-enum { TILES = 4, QUERIES = TILES * TILE_QUERIES, ROUNDS = 7 };
+enum { TILES = GROUP_TILES, QUERIES = TILES * TILE_QUERIES, ROUNDS = 7 };
 
 static double seconds(void)
 {
@@ -93,8 +93,8 @@ static struct work make_work(uint32_t head_dim, float slope, size_t first_query,
 {
     struct work w;
     size_t row = size_round_up(head_dim, LANES), tile = TILE_QUERIES * row;
-    w.columns = need(tile, sizeof(float));
-    w.values = need(tile, sizeof(float));
+    w.columns = need(NARROW_BLOCKS * tile, sizeof(float));
+    w.values = need(NARROW_BLOCKS * tile, sizeof(float));
     w.q = need(TILES * tile, sizeof(float));
     w.acc = need(TILES * tile, sizeof(float));
     w.max = need(QUERIES, sizeof(float));
@@ -135,16 +135,24 @@ static void free_work(struct work *w)
     free(w->sum);
 }
 
-/* Tiles of bfloat16 factors. The queries are in w as narrow_query leaves them. */
+/* Tiles of bfloat16 factors. The queries are in w as narrow_start leaves them. */
 static void run_narrow_tiles(const struct kernels *kernels, struct work *w, const struct head *head)
 {
+    size_t together = kernels->narrow_blocks, bytes = (size_t)KV_ROWS * head->head_dim * sizeof(uint16_t);
     reset(w);
-    for (size_t b = head->n_blocks; b-- > 0;) {
-        kernels->narrow_keys(w->columns, side_of(head, b, false), KV_ROWS, head->head_dim);
-        kernels->narrow_values(w->values, side_of(head, b, true), KV_ROWS, head->head_dim);
+    for (size_t b = head->n_blocks; b > 0;) {
+        b -= together;
+        for (size_t i = 0; i < together; i++) {
+            kernels->narrow_keys((unsigned char *)w->columns + i * bytes, side_of(head, b + i, false), KV_ROWS,
+                                 head->head_dim);
+            kernels->narrow_values((unsigned char *)w->values + i * bytes, side_of(head, b + i, true), KV_ROWS,
+                                   head->head_dim);
+        }
         for (size_t t = 0; t < TILES; t++)
-            kernels->attend_narrow(&w->tiles[t], w->columns, w->values, (int64_t)(b * KV_ROWS));
+            kernels->attend_narrow(&w->tiles[t], w->columns, w->values, (int64_t)(b * KV_ROWS), (uint32_t)together);
     }
+    for (size_t t = 0; t < TILES; t++)
+        kernels->narrow_end(&w->tiles[t]);
 }
 
 static void run_tiles(const struct kernels *kernels, struct work *w, const struct head *head)
@@ -203,10 +211,10 @@ static void bench_type(const struct kernels *kernels, quire_kv_type type, uint32
     struct head head = make_head(type, head_dim, 64, rows);
     struct work w = make_work(head_dim, 0x1p-8f, 64 * KV_ROWS, rows);
     bench_tiles("tile", run_tiles, kernels, &head, &w, exact, flops);
-    if (kernels->attend_narrow && type == QUIRE_KV_BF16 && head_dim % NARROW_STEP == 0) {
+    if (kernels->attend_narrow && type == QUIRE_KV_BF16 && head_dim % NARROW_STEP == 0 && head_dim <= NARROW_MOST) {
         struct work narrow = make_work(head_dim, 0x1p-8f, 64 * KV_ROWS, rows);
-        for (size_t i = 0; i < QUERIES; i++)
-            kernels->narrow_query(narrow.q + i * narrow.tiles[0].row, head_dim);
+        for (size_t t = 0; t < TILES; t++)
+            kernels->narrow_start(&narrow.tiles[t]);
         bench_tiles("narrow-tile", run_narrow_tiles, kernels, &head, &narrow, exact, flops);
         free_work(&narrow);
     }

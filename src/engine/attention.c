@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "kernels/attention_stop.h"
 
-/* Tiles that share one unpacking of a block. Four keep the thread's tiles in L2 at head_dim 128. */
-enum { GROUP_TILES = 4, GROUP_QUERIES = GROUP_TILES * TILE_QUERIES };
+/* Tiles of floats that a side of some blocks takes: of one block in floats, or of several in bfloat16. */
+enum { SIDE_TILES = NARROW_BLOCKS / 2 };
 
 static size_t tile_floats(const quire_config *config)
 {
@@ -19,15 +19,16 @@ static size_t tile_floats(const quire_config *config)
 
 /* A thread's scratch, cut up. */
 struct buffers {
-    float *columns;          /* [head_dim][TILE_KEYS] */
-    float *values;           /* [TILE_KEYS][row] */
-    float *q, *acc;          /* [GROUP_TILES][TILE_QUERIES][row] */
+    float *columns;          /* [head_dim][TILE_KEYS], or the keys of NARROW_BLOCKS blocks of bfloat16 */
+    float *values;           /* [TILE_KEYS][row], or their values */
+    float *rows;             /* [TILE_KEYS][row]: a side on its way to bfloat16 */
+    float *q, *acc;          /* [GROUP_TILES][TILE_QUERIES][row]: of a group that shares the blocks' layout */
     float *max, *sum, *norm; /* [GROUP_TILES][TILE_QUERIES] */
 };
 
 size_t attention_scratch_floats(const quire_config *config)
 {
-    return (2 + 2 * GROUP_TILES) * tile_floats(config) + 3 * GROUP_QUERIES;
+    return (2 * SIDE_TILES + 1 + 2 * GROUP_TILES) * tile_floats(config) + 3 * GROUP_TILES * TILE_QUERIES;
 }
 
 static struct buffers cut_scratch(const struct attention_scratch *scratch, const quire_config *config, uint32_t worker)
@@ -36,12 +37,13 @@ static struct buffers cut_scratch(const struct attention_scratch *scratch, const
     size_t tile = tile_floats(config);
     float *p = scratch->memory + worker * scratch->worker_floats;
     b.columns = p;
-    b.values = b.columns + tile;
-    b.q = b.values + tile;
+    b.values = b.columns + SIDE_TILES * tile;
+    b.rows = b.values + SIDE_TILES * tile;
+    b.q = b.rows + tile;
     b.acc = b.q + GROUP_TILES * tile;
     b.max = b.acc + GROUP_TILES * tile;
-    b.sum = b.max + GROUP_QUERIES;
-    b.norm = b.sum + GROUP_QUERIES;
+    b.sum = b.max + GROUP_TILES * TILE_QUERIES;
+    b.norm = b.sum + GROUP_TILES * TILE_QUERIES;
     return b;
 }
 
@@ -50,11 +52,12 @@ struct job {
     const struct attention *attention;
 };
 
-/* Tiles of bfloat16 factors: where the processor has them, for keys and values that are stored so. */
+/* Tiles of bfloat16 factors: where the processor has them, for keys and values that are stored so, or with less. */
 static bool is_narrow(const struct job *job)
 {
-    return job->engine->kernels->attend_narrow && job->engine->opts.kv_type == QUIRE_KV_BF16 &&
-           job->engine->model->config.head_dim % NARROW_STEP == 0;
+    quire_kv_type type = job->engine->opts.kv_type;
+    return job->engine->kernels->attend_narrow && type != QUIRE_KV_F32 && type != QUIRE_KV_F16 &&
+           job->engine->model->config.head_dim % NARROW_STEP == 0 && job->engine->model->config.head_dim <= NARROW_MOST;
 }
 
 /* A tile with the norms of its queries. */
@@ -95,11 +98,11 @@ static struct tile start_tile(const struct job *job, const struct buffers *b, si
         for (uint32_t c = 0; c < config->head_dim; c++)
             t.q[r * row + c] = q[c] * config->softmax_scale;
         tile.norm[r] = attention_query_norm(t.q + r * row, config->head_dim);
-        if (is_narrow(job)) { /* rounding makes no number larger by more than that */
+        if (is_narrow(job)) /* rounding makes no number larger by more than that */
             tile.norm[r] *= 1 + 0x1p-8f;
-            job->engine->kernels->narrow_query(t.q + r * row, config->head_dim);
-        }
     }
+    if (is_narrow(job))
+        job->engine->kernels->narrow_start(&t);
     return tile;
 }
 
@@ -127,40 +130,78 @@ static void stop_rows(struct tile *tile, const struct attention_stop *stop, floa
     }
 }
 
-/* The blocks of a head for the tiles that are not done, newest first. */
+/* A side of a block in bfloat16: as it is stored, or by way of floats, in `rows`. */
+static const void *narrow_side(const struct job *job, float *rows, const void *side, uint32_t n)
+{
+    const struct kernels *kernels = job->engine->kernels;
+    quire_kv_type type = job->engine->opts.kv_type;
+    uint32_t head_dim = job->engine->model->config.head_dim;
+    if (type == QUIRE_KV_BF16)
+        return side;
+    kernels->unpack_rows(rows, head_dim, type, side, n, head_dim);
+    for (size_t j = 0; j < n; j++) {
+        float *row = rows + j * head_dim;
+        kernels->narrow_row(row, head_dim);
+        memmove((uint16_t *)(void *)rows + j * head_dim, row, head_dim * sizeof(uint16_t));
+    }
+    return rows;
+}
+
+/* Blocks [block, block + n) of a head as the tiles want them. */
+static void lay_out_blocks(const struct job *job, const struct buffers *b, uint32_t kv_head, size_t block, size_t n)
+{
+    const struct attention *a = job->attention;
+    const quire_config *config = &job->engine->model->config;
+    const struct kernels *kernels = job->engine->kernels;
+    quire_kv_type type = job->engine->opts.kv_type;
+    uint32_t head_dim = config->head_dim;
+    size_t side_bytes = (size_t)TILE_KEYS * head_dim * sizeof(uint16_t);
+    for (size_t i = 0; i < n; i++) {
+        struct kv_block keys = kv_book_block(a->kv, a->layer, kv_head, block + i);
+        if (is_narrow(job)) {
+            kernels->narrow_keys((unsigned char *)b->columns + i * side_bytes,
+                                 narrow_side(job, b->rows, keys.k, keys.n_tokens), keys.n_tokens, head_dim);
+            kernels->narrow_values((unsigned char *)b->values + i * side_bytes,
+                                   narrow_side(job, b->rows, keys.v, keys.n_tokens), keys.n_tokens, head_dim);
+        } else {
+            kernels->unpack_columns(b->columns, type, keys.k, keys.n_tokens, head_dim);
+            kernels->unpack_rows(b->values, (uint32_t)attention_row_floats(config), type, keys.v, keys.n_tokens,
+                                 head_dim);
+        }
+    }
+}
+
+/* The blocks of a head for the tiles that are not done, newest first, in absolute groups of as many as the kernels take
+ * together; of the newest group, a tile gets those up to its own. */
 static void meet_blocks(const struct job *job, const struct buffers *b, uint32_t head, struct tile *tiles,
                         size_t n_tiles)
 {
     const struct attention *a = job->attention;
     const quire_config *config = &job->engine->model->config;
     const struct kernels *kernels = job->engine->kernels;
-    quire_kv_type type = job->engine->opts.kv_type;
-    uint32_t kv_head = attention_kv_head(config, head), row = (uint32_t)attention_row_floats(config);
+    uint32_t kv_head = attention_kv_head(config, head);
     struct attention_stop stop =
         attention_stop_make(job->engine->slopes[head], job->engine->opts.attn_eps, config->head_dim);
     bool narrow = is_narrow(job);
+    size_t together = narrow ? kernels->narrow_blocks : 1;
     uint64_t n_met = 0, n_due = 0;
     for (size_t t = 0; t < n_tiles; t++)
         n_due += (uint64_t)tiles[t].t.n_queries * ((size_t)tiles[t].t.first_query / KV_BLOCK_TOKENS + 1);
-    size_t block = (size_t)tiles[n_tiles - 1].t.first_query / KV_BLOCK_TOKENS + 1;
-    for (bool is_live = true; is_live && block-- > 0 && !engine_is_cancelled(job->engine);) {
-        struct kv_block keys = kv_book_block(a->kv, a->layer, kv_head, block);
+    size_t end = (size_t)tiles[n_tiles - 1].t.first_query / KV_BLOCK_TOKENS + 1;
+    for (bool is_live = true; is_live && end > 0 && !engine_is_cancelled(job->engine);) {
+        size_t block = (end - 1) / together * together;
         int64_t first_key = (int64_t)(block * KV_BLOCK_TOKENS);
         float key_norm = block > 0 ? kv_book_key_norm(a->kv, a->layer, kv_head, block - 1) : 0;
-        if (narrow) {
-            kernels->narrow_keys(b->columns, keys.k, keys.n_tokens, config->head_dim);
-            kernels->narrow_values(b->values, keys.v, keys.n_tokens, config->head_dim);
-        } else {
-            kernels->unpack_columns(b->columns, type, keys.k, keys.n_tokens, config->head_dim);
-            kernels->unpack_rows(b->values, row, type, keys.v, keys.n_tokens, config->head_dim);
-        }
+        lay_out_blocks(job, b, kv_head, block, end - block);
         is_live = false;
         for (size_t t = 0; t < n_tiles; t++) {
             struct tile *tile = &tiles[t];
-            if (tile->t.live && first_key <= tile->t.first_query) {
-                n_met += (uint64_t)__builtin_popcountll(tile->t.live);
+            size_t n_own = (size_t)tile->t.first_query / KV_BLOCK_TOKENS + 1;
+            if (tile->t.live && block < n_own) {
+                size_t n = size_min(end, n_own) - block;
+                n_met += (uint64_t)__builtin_popcountll(tile->t.live) * n;
                 if (narrow)
-                    kernels->attend_narrow(&tile->t, b->columns, b->values, first_key);
+                    kernels->attend_narrow(&tile->t, b->columns, b->values, first_key, (uint32_t)n);
                 else
                     kernels->attend(&tile->t, b->columns, b->values, first_key);
                 if (block > 0)
@@ -168,11 +209,20 @@ static void meet_blocks(const struct job *job, const struct buffers *b, uint32_t
             }
             is_live = is_live || tile->t.live;
         }
+        end = block;
     }
+    for (size_t t = 0; t < n_tiles && narrow; t++)
+        kernels->narrow_end(&tiles[t].t);
     engine_count_blocks(job->engine, n_met, n_due);
 }
 
-/* One head, and the queries of up to GROUP_TILES absolute blocks. */
+/* Groups of queries are cut at absolute multiples of so many. */
+static size_t group_queries(const struct quire_engine *engine)
+{
+    return (size_t)engine->kernels->group_tiles * TILE_QUERIES;
+}
+
+/* One head, and the queries of a group. */
 static void attend_group(void *context, size_t item, uint32_t worker)
 {
     const struct job *job = context;
@@ -180,10 +230,8 @@ static void attend_group(void *context, size_t item, uint32_t worker)
     const quire_config *config = &job->engine->model->config;
     struct buffers b = cut_scratch(a->scratch, config, worker);
     uint32_t head = (uint32_t)(item % config->n_heads);
-    /* Groups are cut at absolute multiples of GROUP_QUERIES too. */
-    size_t group = a->first / GROUP_QUERIES + item / config->n_heads;
-    size_t first = size_max(a->first, group * GROUP_QUERIES);
-    size_t end = size_min(a->first + a->n, (group + 1) * GROUP_QUERIES);
+    size_t n_group = group_queries(job->engine), group = a->first / n_group + item / config->n_heads;
+    size_t first = size_max(a->first, group * n_group), end = size_min(a->first + a->n, (group + 1) * n_group);
     struct tile tiles[GROUP_TILES];
     size_t n_tiles = 0;
     for (size_t t = first; t < end; n_tiles++) {
@@ -240,8 +288,8 @@ quire_status attention_chunk(struct quire_engine *engine, const struct attention
     quire_status status = attention_check_blocks(engine, attention, err);
     if (status != QUIRE_OK)
         return status;
-    size_t first_group = attention->first / GROUP_QUERIES;
-    size_t last_group = (attention->first + attention->n - 1) / GROUP_QUERIES;
+    size_t first_group = attention->first / group_queries(engine);
+    size_t last_group = (attention->first + attention->n - 1) / group_queries(engine);
     threads_run(engine->threads, (last_group - first_group + 1) * engine->model->config.n_heads, attend_group, &job);
     return engine_check_cancelled(engine, err);
 }

@@ -67,7 +67,7 @@ static double measure_products(struct quire_engine *engine)
     struct matrix slice = engine->model->layers[0].up_proj;
     uint32_t n_threads = threads_count(engine->threads);
     size_t n_panels = size_min(n_threads, PANELS_MAX), m = gemm_block_rows(gemm), k = slice.cols;
-    slice.rows = (uint32_t)size_min(slice.rows, n_panels * gemm->panel_columns);
+    slice.rows = (uint32_t)size_min(slice.rows, n_panels * gemm->block_panels * gemm->panel_columns);
     struct trial trial = {
         .panels = mem_aligned(linear_packed_bytes(gemm, &slice), 1, "a product", NULL),
         .x = mem_calloc(m * k, sizeof *trial.x, "a product", NULL),

@@ -82,9 +82,9 @@ static void logits_panel(void *context, size_t item, uint32_t worker)
     size_t first = item * gemm->panel_columns, n = size_min(gemm->panel_columns, w->rows - first);
     unsigned char *panel = (unsigned char *)job->buffers->panels + worker * gemm_panel_bytes(gemm, w->cols);
     kernels_pack_panel(kernels, gemm, panel, w->data, w->row_bytes, w->type, first, w->rows, w->cols);
-    gemm_multiply_panel(gemm, job->buffers->logits + first, model->config.vocab_size, job->buffers->strips, panel,
-                        job->buffers->sums + worker * gemm_sums_floats(gemm), job->n, n, w->cols,
-                        &(struct gemm_edge){0});
+    gemm_multiply_block(gemm, job->buffers->logits + first, model->config.vocab_size, job->buffers->strips, panel,
+                        job->buffers->sums + worker * gemm_sums_floats(gemm),
+                        (struct gemm_block){.n_rows = job->n, .n_columns = n}, w->cols, &(struct gemm_edge){0});
 }
 
 static void logprob_row(void *context, size_t item, uint32_t worker)

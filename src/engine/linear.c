@@ -72,40 +72,33 @@ struct product_job {
     struct quire_engine *engine;
     const struct linear *linear;
     const struct linear_scratch *scratch;
+    struct gemm_blocks blocks;
 };
 
-/* Blocks of rows of one panel follow each other, so that the panel is still in a cache that the threads share. */
 static void product_block(void *context, size_t item, uint32_t worker)
 {
     const struct product_job *job = context;
     const struct linear *l = job->linear;
     const struct kernels *kernels = job->engine->kernels;
     const struct gemm *gemm = kernels->gemm;
-    size_t block_rows = gemm_block_rows(gemm), n_blocks = n_pieces(l->m, block_rows);
-    size_t panel = item / n_blocks, column = panel * gemm->panel_columns, row = item % n_blocks * block_rows;
-    size_t m = size_min(block_rows, l->m - row), n = size_min(gemm->panel_columns, l->n - column);
-    struct gemm_edge edge = l->edge;
-    edge.bias = edge.bias ? edge.bias + column : NULL;
-    float *y = l->y + row * l->y_stride + column;
+    struct gemm_block block = gemm_block_at(&job->blocks, item);
+    float *y = l->y + block.row * l->y_stride + block.column;
     if (!l->edge.add && engine_is_cancelled(job->engine))
         return; /* nobody will look at the result; what is added to must be added to whole */
-    gemm_multiply_panel(gemm, y, l->y_stride,
-                        (const unsigned char *)job->scratch->strips +
-                            row / gemm->strip_rows * gemm_strip_bytes(gemm, l->k),
-                        (const unsigned char *)l->panels + panel * gemm_panel_bytes(gemm, l->k),
-                        job->scratch->sums + worker * gemm_sums_floats(gemm), m, n, l->k, &edge);
+    gemm_multiply_block(gemm, l->y, l->y_stride, job->scratch->strips, l->panels,
+                        job->scratch->sums + worker * gemm_sums_floats(gemm), block, l->k, &l->edge);
     if (l->gelu)
-        for (size_t i = 0; i < m; i++)
-            kernels->gelu(y + i * l->y_stride, n);
+        for (size_t i = 0; i < block.n_rows; i++)
+            kernels->gelu(y + i * l->y_stride, block.n_columns);
 }
 
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear)
 {
     const struct gemm *gemm = engine->kernels->gemm;
-    struct product_job job = {engine, linear, scratch};
+    struct product_job job = {engine, linear, scratch,
+                              gemm_blocks(gemm, linear->m, linear->n, threads_count(engine->threads))};
     linear_pack_strips(engine, gemm, scratch->strips, linear->x, linear->x_stride, linear->m, linear->k);
-    threads_run(engine->threads, n_pieces(linear->m, gemm_block_rows(gemm)) * n_pieces(linear->n, gemm->panel_columns),
-                product_block, &job);
+    threads_run(engine->threads, gemm_blocks_count(&job.blocks), product_block, &job);
 }
 
 /* --- a few tokens ------------------------------------------------------------------------------------------------ */

@@ -53,8 +53,12 @@ static void multiply(void *context, size_t item, uint32_t worker)
     float *sums = (float *)(void *)(panel + job->panel_bytes);
     for (int pass = 0; pass < job->n_passes; pass++)
         for (size_t i = 0; i < job->n_strips; i++)
-            gemm->multiply(sums + i * gemm->strip_rows * gemm->panel_columns, strips + i * job->strip_bytes, panel,
-                           job->k, 0, job->k, gemm->strip_rows, false);
+            gemm->multiply(sums + i * gemm->strip_rows * gemm->panel_columns,
+                           &(struct gemm_step){.strip = strips + i * job->strip_bytes,
+                                               .panel = panel,
+                                               .k_padded = job->k,
+                                               .n_k = job->k,
+                                               .n_rows = gemm->strip_rows});
 }
 
 /* Packs factors that are neither zero nor denormal. row: room for a strip's rows, and for a part of a panel. */

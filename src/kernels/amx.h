@@ -80,12 +80,31 @@ struct amx_rows {
     size_t row_bytes, step_bytes;
 };
 
-/* sums[32][32] (+)= n_steps steps of rows times the same of 32 columns, which are 16 rows of pairs a step, pair_bytes
- * from one to the next. sums_row: floats from one row of sums to the next. */
-INLINE void multiply_amx(float *sums, size_t sums_row, struct amx_rows rows, const void *columns, size_t pair_bytes,
-                         size_t n_steps, bool add)
+/* Numbers of 32 columns, as 16 rows of pairs a step: from one row of pairs to the next, from the first 16 columns to
+ * the others, and from one step to the next. */
+struct amx_columns {
+    const void *pairs;
+    size_t pair_bytes, half_bytes, step_bytes;
+};
+
+/* What is asked for meanwhile, into the second-level cache: so many lines a step. */
+struct amx_ahead {
+    const unsigned char *rows, *columns;
+    int row_lines, column_lines;
+};
+
+/* Columns whose rows of pairs hold more than these 32: row_bytes from one to the next. */
+INLINE struct amx_columns amx_side_by_side(const int32_t *pairs, size_t row_bytes)
 {
-    const unsigned char *low = rows.numbers, *high = low + AMX_ROWS * rows.row_bytes, *left = columns;
+    return (struct amx_columns){pairs, row_bytes, 64, 16 * row_bytes};
+}
+
+/* sums[32][32] (+)= n_steps steps of rows times the same of columns. sums_row: floats from one row of sums to the
+ * next. */
+INLINE void multiply_amx(float *sums, size_t sums_row, struct amx_rows rows, struct amx_columns columns, size_t n_steps,
+                         bool add, struct amx_ahead ahead)
+{
+    const unsigned char *low = rows.numbers, *high = low + AMX_ROWS * rows.row_bytes, *left = columns.pairs;
     size_t sums_bytes = sums_row * sizeof *sums;
     float *lower = sums + AMX_ROWS * sums_row;
     amx_prepare();
@@ -102,16 +121,20 @@ INLINE void multiply_amx(float *sums, size_t sums_row, struct amx_rows rows, con
     }
     for (size_t s = 0; s < n_steps; s++) {
         AMX_LOAD(4, low, rows.row_bytes);
-        AMX_LOAD(6, left, pair_bytes);
-        AMX_LOAD(7, left + 64, pair_bytes);
+        AMX_LOAD(6, left, columns.pair_bytes);
+        AMX_LOAD(7, left + columns.half_bytes, columns.pair_bytes);
         AMX_MULTIPLY(0, 4, 6);
         AMX_MULTIPLY(1, 4, 7);
         AMX_LOAD(5, high, rows.row_bytes);
         AMX_MULTIPLY(2, 5, 6);
         AMX_MULTIPLY(3, 5, 7);
+        for (int i = 0; i < ahead.row_lines; i++, ahead.rows += 64)
+            _mm_prefetch(ahead.rows, _MM_HINT_T1);
+        for (int i = 0; i < ahead.column_lines; i++, ahead.columns += 64)
+            _mm_prefetch(ahead.columns, _MM_HINT_T1);
         low += rows.step_bytes;
         high += rows.step_bytes;
-        left += 16 * pair_bytes;
+        left += columns.step_bytes;
     }
     AMX_STORE(sums, sums_bytes, 0);
     AMX_STORE(sums + 16, sums_bytes, 1);

@@ -4,11 +4,11 @@
  * (gemm_bf16.h); queries and weights are rounded to it. head_dim is a multiple of NARROW_STEP. */
 
 /* Pairs of channels, key by key: [head_dim / 2][TILE_KEYS]. */
-static void narrow_keys(void *keys, const void *side, uint32_t n, uint32_t head_dim)
+static void narrow_columns(void *columns, const void *side, uint32_t n, uint32_t head_dim)
 {
     uint32_t n_pairs = head_dim / 2, j = 0;
     const unsigned char *src = side;
-    uint32_t *dst = keys;
+    uint32_t *dst = columns;
     for (; j + 16 <= n; j += 16)
         for (uint32_t p = 0; p < n_pairs; p += 16)
             transpose(dst + (size_t)p * TILE_KEYS + j, TILE_KEYS, src + 4 * ((size_t)j * n_pairs + p), n_pairs);
@@ -18,22 +18,22 @@ static void narrow_keys(void *keys, const void *side, uint32_t n, uint32_t head_
 }
 
 /* Pairs of keys, channel by channel: [TILE_KEYS / 2][head_dim]. */
-static void narrow_values(void *values, const void *side, uint32_t n, uint32_t head_dim)
+static void narrow_pairs(void *pairs, const void *side, uint32_t n, uint32_t head_dim)
 {
     const uint16_t *src = side;
-    uint32_t *dst = values;
+    uint32_t *dst = pairs;
     memset(dst, 0, (size_t)TILE_KEYS / 2 * head_dim * sizeof *dst);
     for (uint32_t j = 0; j < n; j++, src += head_dim)
         for (uint32_t c = 0; c < head_dim; c += 16) {
-            uint32_t *pairs = dst + (size_t)(j / 2) * head_dim + c;
+            uint32_t *both = dst + (size_t)(j / 2) * head_dim + c;
             __m512i row = _mm512_cvtepu16_epi32(load_256(src + c));
-            row = j % 2 ? _mm512_or_si512(_mm512_loadu_si512(pairs), _mm512_slli_epi32(row, 16)) : row;
-            _mm512_storeu_si512(pairs, row);
+            row = j % 2 ? _mm512_or_si512(_mm512_loadu_si512(both), _mm512_slli_epi32(row, 16)) : row;
+            _mm512_storeu_si512(both, row);
         }
 }
 
 /* A row of n floats, rounded in its own place. */
-static void narrow_query(float *row, uint32_t n)
+static void narrow_row(float *row, uint32_t n)
 {
     for (uint32_t c = 0; c < n; c += 16) {
         __m256i rounded = bf16_row(row + c);
@@ -79,8 +79,22 @@ static void attend_narrow_rows(const struct attention_tile *tile, uint32_t r, un
         add_narrow_values(tile, acc + c, live, keep, weights[0], values + c, 1);
 }
 
-static void attend_narrow(const struct attention_tile *tile, const void *keys, const void *values, int64_t first_key)
+static void narrow_start(const struct attention_tile *tile)
 {
+    for (uint32_t r = 0; r < tile->n_queries; r++)
+        narrow_row(tile->q + (size_t)r * tile->row, tile->head_dim);
+}
+
+static void narrow_end(const struct attention_tile *tile)
+{
+    (void)tile; /* its sums are rows */
+}
+
+/* Of one block. */
+static void attend_narrow(const struct attention_tile *tile, const void *keys, const void *values, int64_t first_key,
+                          uint32_t n_blocks)
+{
+    (void)n_blocks;
     for (uint32_t r = 0; r < tile->n_queries; r += ROWS) {
         unsigned live = (unsigned)(tile->live >> r) & ((1u << ROWS) - 1);
         if (live)

@@ -1,6 +1,7 @@
 /* What is the same for all products: panels from stored matrices, and the way through a panel. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernels.h"
 
 /* Whatever the type and the product: part by part, through float32. */
@@ -30,20 +31,70 @@ void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, 
         }
 }
 
-void gemm_multiply_panel(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panel,
-                         float *sums, size_t m, size_t n_columns, size_t k, const struct gemm_edge *edge)
+/* --- blocks ------------------------------------------------------------------------------------------------------ */
+
+enum { BLOCKS_PER_THREAD = 4 };
+
+static size_t n_pieces(size_t n, size_t piece)
+{
+    return (n + piece - 1) / piece;
+}
+
+struct gemm_blocks gemm_blocks(const struct gemm *gemm, size_t m, size_t n, size_t n_threads)
+{
+    size_t n_panels = gemm->block_panels;
+    struct gemm_blocks blocks = {m, n, gemm_block_rows(gemm), n_panels * gemm->panel_columns};
+    while (n_panels > 1 && gemm_blocks_count(&blocks) < BLOCKS_PER_THREAD * n_threads) {
+        n_panels = (n_panels + 1) / 2;
+        blocks.columns = n_panels * gemm->panel_columns;
+    }
+    return blocks;
+}
+
+size_t gemm_blocks_count(const struct gemm_blocks *blocks)
+{
+    return n_pieces(blocks->m, blocks->rows) * n_pieces(blocks->n, blocks->columns);
+}
+
+struct gemm_block gemm_block_at(const struct gemm_blocks *blocks, size_t index)
+{
+    size_t n_across = n_pieces(blocks->m, blocks->rows);
+    size_t row = index % n_across * blocks->rows, column = index / n_across * blocks->columns;
+    return (struct gemm_block){row, size_min(blocks->rows, blocks->m - row), column,
+                               size_min(blocks->columns, blocks->n - column)};
+}
+
+/* Part by part of k: all sums of the block take part in each before the next. */
+void gemm_multiply_block(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panels,
+                         float *sums, struct gemm_block block, size_t k, const struct gemm_edge *edge)
 {
     size_t k_padded = gemm_padded(gemm, k), strip_bytes = gemm_strip_bytes(gemm, k);
-    for (size_t first_k = 0; first_k < k_padded; first_k += gemm->depth) {
-        size_t n_k = k_padded - first_k < gemm->depth ? k_padded - first_k : gemm->depth;
-        bool is_last = first_k + n_k == k_padded;
-        for (size_t row = 0; row < m; row += gemm->strip_rows) {
-            float *tile = sums + row * gemm->panel_columns;
-            size_t n_rows = m - row < gemm->strip_rows ? m - row : gemm->strip_rows;
-            const unsigned char *strip = (const unsigned char *)strips + row / gemm->strip_rows * strip_bytes;
-            gemm->multiply(tile, strip, panel, k_padded, first_k, n_k, n_rows, first_k > 0);
-            if (is_last)
-                gemm->finish(y + row * y_stride, y_stride, tile, n_rows, n_columns, edge);
+    size_t n_strips = n_pieces(block.n_rows, gemm->strip_rows),
+           n_panels = n_pieces(block.n_columns, gemm->panel_columns);
+    const unsigned char *first_strip = (const unsigned char *)strips + block.row / gemm->strip_rows * strip_bytes;
+    const unsigned char *first_panel =
+        (const unsigned char *)panels + block.column / gemm->panel_columns * gemm_panel_bytes(gemm, k);
+    struct gemm_step step = {.k_padded = k_padded};
+    for (; step.first_k < k_padded; step.first_k += gemm->depth) {
+        step.n_k = size_min(gemm->depth, k_padded - step.first_k);
+        step.add = step.first_k > 0;
+        for (size_t p = 0; p < n_panels; p++) {
+            size_t column = p * gemm->panel_columns;
+            struct gemm_edge here = *edge;
+            here.bias = edge->bias ? edge->bias + block.column + column : NULL;
+            step.nth_panel = p;
+            step.panel = first_panel + p * gemm_panel_bytes(gemm, k);
+            for (size_t s = 0; s < n_strips; s++) {
+                size_t row = s * gemm->strip_rows;
+                float *tile = sums + (p * gemm_block_rows(gemm) + row) * gemm->panel_columns;
+                step.nth_strip = s;
+                step.strip = first_strip + s * strip_bytes;
+                step.n_rows = size_min(gemm->strip_rows, block.n_rows - row);
+                gemm->multiply(tile, &step);
+                if (step.first_k + step.n_k == k_padded)
+                    gemm->finish(y + (block.row + row) * y_stride + block.column + column, y_stride, tile, step.n_rows,
+                                 size_min(gemm->panel_columns, block.n_columns - column), &here);
+            }
         }
     }
 }

@@ -45,6 +45,15 @@ static inline void gemm_finish_rows(float *y, size_t y_stride, const float *sums
             y[j] = gemm_edge_apply(edge, y[j], sums[j], j);
 }
 
+/* Elements [first_k, first_k + n_k) of a strip times those of a panel. */
+struct gemm_step {
+    const void *strip, *panel;
+    size_t k_padded, first_k, n_k;
+    size_t n_rows;               /* that the strip has: what the others' sums become does not matter */
+    bool add;                    /* to what the sums hold */
+    size_t nth_strip, nth_panel; /* in their block: what is asked for ahead of its use is shared out by them */
+};
+
 struct gemm {
     const char *name;     /* of the factors' type: "f32", "bf16", "i16" */
     size_t strip_rows;    /* of x */
@@ -52,6 +61,7 @@ struct gemm {
     size_t k_step;        /* k is padded with zeros to a multiple of this */
     size_t step_bytes;    /* what k_step numbers of a row take when they are packed */
     size_t depth;         /* elements of k that one multiplication takes, at most; a multiple of k_step */
+    size_t block_panels;  /* panels that one thread takes at once: their sums stay in L2, and so do the strips' parts */
 
     /* A strip of n_rows <= strip_rows rows of k elements; the other rows and the padding of k become zero. */
     void (*pack_strip)(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k);
@@ -68,10 +78,8 @@ struct gemm {
     void (*pack_columns_turned)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
                                 size_t x_stride, size_t n_columns, size_t n_k);
 
-    /* sums[n_rows][panel_columns] (+)= elements [first_k, first_k + n_k) of a strip times those of a panel. Sums of all
-     * strip_rows rows are written. */
-    void (*multiply)(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
-                     size_t n_rows, bool add);
+    /* sums[strip_rows][panel_columns] (+)= a step of the product. */
+    void (*multiply)(float *sums, const struct gemm_step *step);
 
     /* n_rows x n_columns of a tile's sums to y. */
     void (*finish)(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
@@ -99,8 +107,7 @@ static inline size_t gemm_panel_bytes(const struct gemm *gemm, size_t k)
     return gemm->panel_columns * gemm_row_bytes(gemm, k);
 }
 
-/* Rows that one thread takes through a panel before it takes the next: about 512, so that their sums stay in L2 beside
- * the panel; and the floats of those sums. */
+/* Rows of a block: about 512, so that their sums stay in L2 beside the panel; and the floats of a block's sums. */
 static inline size_t gemm_block_rows(const struct gemm *gemm)
 {
     return (512 + gemm->strip_rows - 1) / gemm->strip_rows * gemm->strip_rows;
@@ -108,12 +115,29 @@ static inline size_t gemm_block_rows(const struct gemm *gemm)
 
 static inline size_t gemm_sums_floats(const struct gemm *gemm)
 {
-    return gemm_block_rows(gemm) * gemm->panel_columns;
+    return gemm_block_rows(gemm) * gemm->panel_columns * gemm->block_panels;
 }
 
-/* One panel's columns of a product, for m <= gemm_block_rows rows in strips, on the calling thread. sums: scratch. */
-void gemm_multiply_panel(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panel,
-                         float *sums, size_t m, size_t n_columns, size_t k, const struct gemm_edge *edge);
+/* A product of m rows with n columns in blocks, which threads may take in any order. Blocks of rows of the same columns
+ * follow each other, so that their panels are still in a cache that the threads share. */
+struct gemm_blocks {
+    size_t m, n;
+    size_t rows, columns; /* of a block */
+};
+
+struct gemm_block {
+    size_t row, n_rows, column, n_columns;
+};
+
+/* Blocks as large as the product likes them, with fewer columns where some threads would else have little to do. */
+struct gemm_blocks gemm_blocks(const struct gemm *gemm, size_t m, size_t n, size_t n_threads);
+size_t gemm_blocks_count(const struct gemm_blocks *blocks);
+struct gemm_block gemm_block_at(const struct gemm_blocks *blocks, size_t index);
+
+/* One block of y = x . w^T through the edge, on the calling thread. y, strips, panels and the edge's bias are those of
+ * the whole product; the block begins with a whole strip and a whole panel. sums: scratch. */
+void gemm_multiply_block(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panels,
+                         float *sums, struct gemm_block block, size_t k, const struct gemm_edge *edge);
 
 /* Float32 through OpenBLAS: portable, and the reference for the others. Its sums are in an order of its own, which
  * depends on the shape of a tile. */

@@ -162,21 +162,18 @@ INLINE void multiply_pairs(int n_rows, int n_vectors, __m512 (*sums)[BF16_VECTOR
     }
 }
 
-static void bf16_multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k,
-                          size_t n_k, size_t n_rows, bool add)
+static void bf16_multiply(float *sums, const struct gemm_step *step)
 {
-    (void)k_padded;
-    (void)n_rows;
-    const int32_t *x = (const int32_t *)strip + first_k / 2 * BF16_STRIP;
-    const int32_t *w = (const int32_t *)panel + first_k / 2 * PANEL;
+    const int32_t *x = (const int32_t *)step->strip + step->first_k / 2 * BF16_STRIP;
+    const int32_t *w = (const int32_t *)step->panel + step->first_k / 2 * PANEL;
     __m512 s[BF16_STRIP][BF16_VECTORS];
-    multiply_pairs(BF16_STRIP, BF16_VECTORS, s, x, 1, BF16_STRIP, w, PANEL, n_k / 2);
+    multiply_pairs(BF16_STRIP, BF16_VECTORS, s, x, 1, BF16_STRIP, w, PANEL, step->n_k / 2);
 #pragma GCC unroll 8
     for (int r = 0; r < BF16_STRIP; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < BF16_VECTORS; c++) {
             float *sum = sums + r * PANEL + c * 16;
-            store(sum, add ? load(sum) + (vec)s[r][c] : (vec)s[r][c]);
+            store(sum, step->add ? load(sum) + (vec)s[r][c] : (vec)s[r][c]);
         }
 }
 
@@ -187,6 +184,7 @@ static const struct gemm gemm_bf16 = {
     .k_step = 2,
     .step_bytes = 2 * sizeof(uint16_t),
     .depth = BF16_DEPTH,
+    .block_panels = 1,
     .pack_strip = bf16_pack_strip,
     .pack_columns = bf16_pack_columns,
     .pack_strips_turned = bf16_pack_strips_turned,

@@ -113,17 +113,15 @@ INLINE void multiply_block(float *sums, const int32_t *x, const int32_t *w)
         }
 }
 
-static void fixed_multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k,
-                           size_t n_k, size_t n_rows, bool add)
+static void fixed_multiply(float *sums, const struct gemm_step *step)
 {
-    (void)n_rows;
-    size_t first = first_k / I16_BLOCK * FIXED_ROW_INTS, n_blocks = n_k / I16_BLOCK;
-    if (!add)
+    size_t first = step->first_k / I16_BLOCK * FIXED_ROW_INTS, n_blocks = step->n_k / I16_BLOCK;
+    if (!step->add)
         memset(sums, 0, (size_t)FIXED_STRIP * PANEL * sizeof *sums);
     for (size_t column = 0; column < PANEL; column += FIXED_TILE) {
-        const int32_t *x = (const int32_t *)strip + first * FIXED_STRIP;
+        const int32_t *x = (const int32_t *)step->strip + first * FIXED_STRIP;
         const int32_t *w =
-            (const int32_t *)panel + column * (k_padded / I16_BLOCK) * FIXED_ROW_INTS + first * FIXED_TILE;
+            (const int32_t *)step->panel + column * (step->k_padded / I16_BLOCK) * FIXED_ROW_INTS + first * FIXED_TILE;
         for (size_t i = 0; i < n_blocks; i++) {
             multiply_block(sums + column, x, w);
             x += (size_t)FIXED_ROW_INTS * FIXED_STRIP;
@@ -139,6 +137,7 @@ static const struct gemm gemm_fixed = {
     .k_step = I16_BLOCK,
     .step_bytes = FIXED_ROW_INTS * sizeof(int32_t),
     .depth = FIXED_DEPTH,
+    .block_panels = 1,
     .pack_strip = fixed_pack_strip,
     .pack_columns = fixed_pack_columns,
     .multiply = fixed_multiply,

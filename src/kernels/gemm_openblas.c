@@ -56,12 +56,12 @@ static void pack_columns_turned(void *panel, size_t k_padded, size_t column, siz
             dst[i * k_padded + k] = i < n_columns ? x[i] : 0.0f;
 }
 
-static void multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k, size_t n_k,
-                     size_t n_rows, bool add)
+static void multiply(float *sums, const struct gemm_step *step)
 {
-    const float *x = (const float *)strip + first_k, *w = (const float *)panel + first_k;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_rows, PANEL_COLUMNS, (blasint)n_k, 1.0f, x,
-                (blasint)k_padded, w, (blasint)k_padded, add ? 1.0f : 0.0f, sums, PANEL_COLUMNS);
+    const float *x = (const float *)step->strip + step->first_k, *w = (const float *)step->panel + step->first_k;
+    blasint k = (blasint)step->k_padded;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)step->n_rows, PANEL_COLUMNS, (blasint)step->n_k, 1.0f,
+                x, k, w, k, step->add ? 1.0f : 0.0f, sums, PANEL_COLUMNS);
 }
 
 static void finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
@@ -77,6 +77,7 @@ const struct gemm gemm_openblas = {
     .k_step = K_STEP,
     .step_bytes = K_STEP * sizeof(float),
     .depth = (size_t)1 << 30,
+    .block_panels = 1,
     .pack_strip = pack_strip,
     .pack_columns = pack_columns,
     .pack_strips_turned = pack_strips_turned,

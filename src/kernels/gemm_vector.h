@@ -81,13 +81,12 @@ INLINE void multiply_tile(float *sums, const float *x, const float *w, size_t n_
         }
 }
 
-static void gemm_multiply(float *sums, const void *strip, const void *panel, size_t k_padded, size_t first_k,
-                          size_t n_k, size_t n_rows, bool add)
+static void gemm_multiply(float *sums, const struct gemm_step *step)
 {
-    (void)n_rows;
-    const float *x = (const float *)strip + first_k * STRIP, *w = (const float *)panel + first_k * TILE_COLUMNS;
+    const float *x = (const float *)step->strip + step->first_k * STRIP,
+                *w = (const float *)step->panel + step->first_k * TILE_COLUMNS;
     for (size_t column = 0; column < PANEL; column += TILE_COLUMNS)
-        multiply_tile(sums + column, x, w + column * k_padded, n_k, add);
+        multiply_tile(sums + column, x, w + column * step->k_padded, step->n_k, step->add);
 }
 
 static void gemm_finish(float *y, size_t y_stride, const float *sums, size_t n_rows, size_t n_columns,
@@ -103,6 +102,7 @@ static const struct gemm gemm_f32 = {
     .k_step = 1,
     .step_bytes = sizeof(float),
     .depth = GEMM_DEPTH,
+    .block_panels = 1,
     .pack_strip = gemm_pack_strip,
     .pack_columns = gemm_pack_columns,
     .pack_strips_turned = gemm_pack_strips_turned,

@@ -24,7 +24,10 @@ enum {
     TILE_ROW_STEP = 32, /* most queries that are computed together: buffers are padded to it */
     FIXED_BLOCK = 32,   /* numbers that share a scale in fixed point */
     FIXED_GROUP = 128,  /* what a vector is filled up to, with zeros: four such blocks */
-    NARROW_STEP = 32,   /* channels that tiles of bfloat16 factors take together */
+    NARROW_STEP = 32,   /* channels that tiles of bfloat16 factors take together, */
+    NARROW_BLOCKS = 4,  /* and blocks, at most */
+    GROUP_TILES = 8,    /* most tiles that meet a block one after the other */
+    NARROW_MOST = 256,  /* most channels of a head of such tiles */
     LANES = 16          /* head_dim is padded to it in tile buffers */
 };
 
@@ -56,7 +59,7 @@ struct attention_tile {
  * No score is above its lse. Rows that are not there are zero, with lse INFINITY and delta 0 for queries; keys that are
  * not there lie behind every query that is. dq is that of the queries as they are, with the scale in them. Formats:
  * `columns` [head_dim][TILE_KEYS] and `rows` [64][row], of floats; or, for attend_back_narrow, of bfloat16: a row
- * [head_dim], `columns` as narrow_keys and `pairs` as narrow_values makes them, from sides of a block. */
+ * [head_dim], `columns` and `pairs` as narrow_columns and narrow_pairs make them. */
 struct attention_back {
     uint32_t head_dim;
     uint32_t row; /* floats from one row of dq, dk and dv (and float factors) to the next */
@@ -138,23 +141,37 @@ struct kernels {
     /* x = exp(x - lse) * factor: a row of logits, to probabilities times something. */
     void (*softmax)(float *x, size_t n, float lse, float factor);
 
+    /* Tiles that one layout of blocks serves: as many as stay in L2 with the sums of their values. 1..GROUP_TILES */
+    uint32_t group_tiles;
+
     /* Takes one block into the live rows of a tile: keys at positions first_key .. first_key + n_keys - 1. Keys after a
      * query are masked. Blocks are given newest first, so that a query meets its own position first and its maximum is
      * soon final. k_columns: [head_dim][TILE_KEYS], the block transposed; v: [TILE_KEYS][row]. Both are zero beyond
      * n_keys; v beyond head_dim too. */
     void (*attend)(const struct attention_tile *tile, const float *k_columns, const float *v, int64_t first_key);
 
-    /* The same with keys and values as the last two make them from the sides of a block stored as bfloat16, and queries
-     * rounded in place: the factors of both products are bfloat16, their sums float32. head_dim is a multiple of
-     * NARROW_STEP; the buffers are as large as the float ones. NULL where the processor has no such products. */
-    void (*attend_narrow)(const struct attention_tile *tile, const void *keys, const void *values, int64_t first_key);
-    void (*narrow_query)(float *row, uint32_t n);
+    /* The same with factors of bfloat16 in both products, and sums of float32, for up to narrow_blocks blocks together:
+     * those of an absolute group of so many, oldest first. narrow_start rounds a tile's queries and lays them out,
+     * narrow_keys and narrow_values lay out a block's sides that are stored as bfloat16, 2 * TILE_KEYS * head_dim bytes
+     * of each; narrow_end makes rows of acc again. head_dim is a multiple of NARROW_STEP, and NARROW_MOST at the most.
+     * NULL where the processor has no such products. */
+    uint32_t narrow_blocks; /* 1..NARROW_BLOCKS */
+    void (*narrow_start)(const struct attention_tile *tile);
     void (*narrow_keys)(void *keys, const void *side, uint32_t n, uint32_t head_dim);
     void (*narrow_values)(void *values, const void *side, uint32_t n, uint32_t head_dim);
+    void (*attend_narrow)(const struct attention_tile *tile, const void *keys, const void *values, int64_t first_key,
+                          uint32_t n_blocks);
+    void (*narrow_end)(const struct attention_tile *tile);
 
-    /* The way back: see struct attention_back. The narrow one where attend_narrow is, for the same head_dim. */
+    /* n numbers, rounded to bfloat16 in their own place. */
+    void (*narrow_row)(float *row, uint32_t n);
+
+    /* The way back: see struct attention_back. The narrow one where attend_narrow is, for the same head_dim; the last
+     * two make its `columns` and `pairs` from a side of a block of bfloat16. */
     void (*attend_back)(const struct attention_back *back);
     void (*attend_back_narrow)(const struct attention_back *back);
+    void (*narrow_columns)(void *columns, const void *side, uint32_t n, uint32_t head_dim);
+    void (*narrow_pairs)(void *pairs, const void *side, uint32_t n, uint32_t head_dim);
 
     /* attend for n_queries == 1 and keys and values as they are stored, n_keys rows of each side of a KV block
      * (base/kv_rows.h). */

@@ -268,6 +268,7 @@ const struct kernels kernels_ref = {
     .gelu_back = gelu_back,
     .softmax = softmax,
     .softmax_sum = softmax_sum,
+    .group_tiles = 1,
     .attend = attend,
     .attend_back = attend_back,
     .attend_one = attend_one,

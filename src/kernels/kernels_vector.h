@@ -522,8 +522,14 @@ static void softmax_sum(const float *x, size_t n, float *largest, double *sum)
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .gemm = &KERNELS_GEMM,
+    .group_tiles = 4,
 #ifdef KERNELS_BF16
+    .narrow_blocks = 1,
+    .narrow_start = narrow_start,
+    .narrow_keys = narrow_columns,
+    .narrow_values = narrow_pairs,
     .attend_narrow = attend_narrow,
+    .narrow_end = narrow_end,
     .attend_back_narrow = attend_back_narrow,
 #endif
 #include "vector_entries.inc"
@@ -533,12 +539,19 @@ const struct kernels KERNELS_TABLE = {
 #include "amx.h"
 
 #include "attention_amx.h"
+#include "attention_back_amx.h"
 #include "gemm_amx.h"
 
 const struct kernels KERNELS_AMX_TABLE = {
     .name = "amx-bf16",
     .gemm = &gemm_amx,
+    .group_tiles = GROUP_TILES,
+    .narrow_blocks = NARROW_BLOCKS,
+    .narrow_start = amx_start,
+    .narrow_keys = amx_keys,
+    .narrow_values = amx_values,
     .attend_narrow = attend_amx,
+    .narrow_end = amx_end,
     .attend_back_narrow = attend_back_amx,
 #include "vector_entries.inc"
 };

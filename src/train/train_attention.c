@@ -44,11 +44,11 @@ static struct attention_tile start_tile(const struct tiles *tiles, float *memory
         for (uint32_t i = 0; i < c->head_dim; i++)
             to[i] = q[i] * c->softmax_scale;
         norms[r] = tiles_row_norm(net, to);
-        if (net->is_narrow) {
+        if (net->is_narrow)
             norms[r] *= 1 + 0x1p-8f;
-            net->kernels->narrow_query(to, c->head_dim);
-        }
     }
+    if (net->is_narrow)
+        net->kernels->narrow_start(&tile);
     return tile;
 }
 
@@ -91,17 +91,21 @@ static void attend_tile(void *context, size_t item, uint32_t worker)
     struct tiles_place place = tiles_place(tiles, t);
     struct attention_tile tile = start_tile(tiles, memory, norms, head, &place);
     struct attention_stop stop = attention_stop_make(tile.slope, TILES_STOP_EPS, tile.head_dim);
-    for (size_t block = t - first_tile + 1; block-- > 0 && tile.live;) {
-        const void *k = tiles_of_side(tiles, SIDE_K_COLUMNS, kv_head, first_tile + block);
+    size_t together = net->is_narrow ? kernels->narrow_blocks : 1;
+    for (size_t end = t - first_tile + 1, block; end > 0 && tile.live; end = block) {
+        block = (end - 1) / together * together;
+        const void *k = tiles_of_side(tiles, SIDE_K, kv_head, first_tile + block);
         const void *v = tiles_of_side(tiles, SIDE_V, kv_head, first_tile + block);
         int64_t first_key = (int64_t)(block * TILE_KEYS);
         if (net->is_narrow)
-            kernels->attend_narrow(&tile, k, v, first_key);
+            kernels->attend_narrow(&tile, k, v, first_key, (uint32_t)(end - block));
         else
             kernels->attend(&tile, k, v, first_key);
         if (block > 0)
             stop_rows(&tile, norms, &stop, key_norms[block - 1], block);
     }
+    if (net->is_narrow)
+        kernels->narrow_end(&tile);
     finish_tile(tiles, &tile, head, &place);
 }
 

@@ -78,7 +78,7 @@ static void pair_back(const struct tiles *tiles, size_t segment, size_t head, si
         .d_out = tiles_of_queries(tiles, TILE_D_OUT, head, t),
         .q_sums = tiles_of_queries(tiles, is_narrow ? TILE_Q_PAIRS : TILE_Q, head, t),
         .d_out_sums = tiles_of_queries(tiles, is_narrow ? TILE_D_OUT_PAIRS : TILE_D_OUT, head, t),
-        .k_columns = tiles_of_side(tiles, SIDE_K_COLUMNS, kv_head, key_tile),
+        .k_columns = tiles_of_side(tiles, SIDE_K, kv_head, key_tile),
         .v_columns = tiles_of_side(tiles, SIDE_V, kv_head, key_tile),
         .k_sums = tiles_of_side(tiles, SIDE_K_SUMS, kv_head, key_tile),
         .lse = lse,

@@ -111,24 +111,17 @@ struct product_job {
     size_t first_row, n_rows; /* of x, packed */
     size_t n_k;
     struct gemm_edge edge;
+    struct gemm_blocks blocks;
 };
 
-/* Blocks of rows of one panel follow each other, so that the panel is still in a cache that the threads share. */
 static void run_block(void *context, size_t item, uint32_t worker)
 {
     const struct product_job *job = context;
     const struct product *p = job->product;
     const struct gemm *gemm = job->net->gemm;
-    size_t block_rows = gemm_block_rows(gemm), n_blocks = n_pieces(job->n_rows, block_rows);
-    size_t panel = item / n_blocks, column = panel * gemm->panel_columns, row = item % n_blocks * block_rows;
-    struct gemm_edge edge = job->edge;
-    edge.bias = edge.bias ? edge.bias + column : NULL;
-    gemm_multiply_panel(gemm, p->y + (job->first_row + row) * p->y_stride + column, p->y_stride,
-                        job->strips + row / gemm->strip_rows * gemm_strip_bytes(gemm, job->n_k),
-                        job->panels + panel * gemm_panel_bytes(gemm, job->n_k),
+    gemm_multiply_block(gemm, p->y + job->first_row * p->y_stride, p->y_stride, job->strips, job->panels,
                         job->net->scratch.product.sums + worker * gemm_sums_floats(gemm),
-                        size_min(block_rows, job->n_rows - row), size_min(gemm->panel_columns, p->n - column), job->n_k,
-                        &edge);
+                        gemm_block_at(&job->blocks, item), job->n_k, &job->edge);
 }
 
 static bool is_in_parts(const struct product *p, const struct gemm *gemm)
@@ -153,8 +146,8 @@ static void run_rows(struct net *net, const struct product *p, const unsigned ch
         job.n_rows = size_min(rows_at_once(gemm), p->m - row);
         struct pack_job pack = {net, net->scratch.product.strips, &p->x, row, job.n_rows, first_k, n_k};
         threads_run(net->threads, n_pieces(n_pieces(job.n_rows, gemm->strip_rows), STRIPS_AT_ONCE), pack_strips, &pack);
-        threads_run(net->threads, n_pieces(job.n_rows, gemm_block_rows(gemm)) * n_pieces(p->n, gemm->panel_columns),
-                    run_block, &job);
+        job.blocks = gemm_blocks(gemm, job.n_rows, p->n, threads_count(net->threads));
+        threads_run(net->threads, gemm_blocks_count(&job.blocks), run_block, &job);
     }
 }
 

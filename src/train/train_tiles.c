@@ -124,7 +124,7 @@ void tiles_make_side(const struct net *net, float *side, float *norm, const floa
             longest = length > longest || isnan(length) ? length : longest; /* a NaN stays: nothing is left out */
         }
         if (net->is_narrow) { /* rows close up to the front */
-            net->kernels->narrow_query(row, head_dim);
+            net->kernels->narrow_row(row, head_dim);
             memmove((uint16_t *)(void *)side + r * head_dim, row, head_dim * sizeof(uint16_t));
         }
     }
@@ -136,7 +136,7 @@ static void pack_columns(const struct net *net, void *tile, const float *side, s
 {
     uint32_t head_dim = net->config.head_dim;
     if (net->is_narrow)
-        net->kernels->narrow_keys(tile, side, (uint32_t)n, head_dim);
+        net->kernels->narrow_columns(tile, side, (uint32_t)n, head_dim);
     else
         net->kernels->unpack_columns(tile, QUIRE_KV_F32, side, (uint32_t)n, head_dim);
 }
@@ -145,12 +145,13 @@ void tiles_pack_sums(const struct net *net, void *tile, const float *side, size_
 {
     uint32_t head_dim = net->config.head_dim;
     if (net->is_narrow)
-        net->kernels->narrow_values(tile, side, (uint32_t)n, head_dim);
+        net->kernels->narrow_pairs(tile, side, (uint32_t)n, head_dim);
     else
         net->kernels->unpack_rows(tile, (uint32_t)tiles_row(net), QUIRE_KV_F32, side, (uint32_t)n, head_dim);
 }
 
-/* Keys and values of a tile of a kv head; for the way back the values' columns are wanted. */
+/* Keys and values of a tile of a kv head: for the forward pass as the attention kernels take them, for the way back by
+ * columns, and the keys for sums as well. */
 static void pack_keys(void *context, size_t item, uint32_t worker)
 {
     const struct tiles *tiles = context;
@@ -160,15 +161,22 @@ static void pack_keys(void *context, size_t item, uint32_t worker)
     struct tiles_place place = tiles_place(tiles, t);
     float *side = tiles_worker(tiles, worker);
     const float *k = tiles->attention->qkv + place.first_row * width + c->d_model + kv_head * c->head_dim;
+    void *keys = tiles_of_side(tiles, SIDE_K, kv_head, t), *values = tiles_of_side(tiles, SIDE_V, kv_head, t);
+    bool is_back = tiles->d_out != NULL, is_narrow = net->is_narrow;
     tiles_make_side(net, side, &net->scratch.attention.key_norms[item], k, width, place.n, 1.0f);
-    pack_columns(net, tiles_of_side(tiles, SIDE_K_COLUMNS, kv_head, t), side, place.n);
-    if (tiles->d_out)
+    if (is_narrow && !is_back)
+        net->kernels->narrow_keys(keys, side, (uint32_t)place.n, c->head_dim);
+    else
+        pack_columns(net, keys, side, place.n);
+    if (is_back)
         tiles_pack_sums(net, tiles_of_side(tiles, SIDE_K_SUMS, kv_head, t), side, place.n);
     tiles_make_side(net, side, NULL, k + net_kv_width(c), width, place.n, 1.0f);
-    if (tiles->d_out)
-        pack_columns(net, tiles_of_side(tiles, SIDE_V, kv_head, t), side, place.n);
+    if (is_back)
+        pack_columns(net, values, side, place.n);
+    else if (is_narrow)
+        net->kernels->narrow_values(values, side, (uint32_t)place.n, c->head_dim);
     else
-        tiles_pack_sums(net, tiles_of_side(tiles, SIDE_V, kv_head, t), side, place.n);
+        tiles_pack_sums(net, values, side, place.n);
 }
 
 void tiles_pack_keys(struct tiles *tiles)

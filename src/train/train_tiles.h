@@ -10,7 +10,7 @@
 
 /* Packed tiles. Kinds of a query's head come first, then those of a kv head. */
 enum tile_kind { TILE_Q, TILE_Q_PAIRS, TILE_D_OUT, TILE_D_OUT_PAIRS, N_QUERY_KINDS };
-enum side_kind { SIDE_K_COLUMNS, SIDE_K_SUMS, SIDE_V, N_SIDE_KINDS };
+enum side_kind { SIDE_K, SIDE_K_SUMS, SIDE_V, N_SIDE_KINDS };
 
 /* One pass over one layer's attention. */
 struct tiles {
@@ -64,8 +64,7 @@ void tiles_make_side(const struct net *net, float *side, float *norm, const floa
 /* A side as what sums over the tile's tokens run through: rows, or pairs of them. */
 void tiles_pack_sums(const struct net *net, void *tile, const float *side, size_t n);
 
-/* Packs the keys and values of all tiles, and finds the keys' norms: the values for sums over them, or, for the way
- * back, by columns. */
+/* Packs the keys and values of all tiles for the forward pass or for the way back, and finds the keys' norms. */
 void tiles_pack_keys(struct tiles *tiles);
 
 #endif

@@ -103,9 +103,16 @@ static void products_and_attention(void)
     compare_tables(QUIRE_KV_BF16, (struct allowed){3e-2, 1000}, (struct allowed){0.1, 50});
 }
 
+/* Keys and values in 8 bits, which such attention takes by way of bfloat16. */
+static void products_and_int8(void)
+{
+    compare_tables(QUIRE_KV_INT8, (struct allowed){6e-2, 100}, (struct allowed){0.15, 15});
+}
+
 static const struct test tests[] = {
     {"products", products},
     {"products_and_attention", products_and_attention},
+    {"products_and_int8", products_and_int8},
 };
 
 TEST_MAIN(tests)

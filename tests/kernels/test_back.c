@@ -172,13 +172,13 @@ static void run_narrow(const struct kernels *k, struct tile *t, int64_t distance
     struct attention_back back = back_of(t, distance, t->head_dim);
     to_bf16(q, t->q, n);
     to_bf16(d_out, t->d_out, n);
-    k->narrow_values(q_pairs, q, TILE_KEYS, t->head_dim);
-    k->narrow_values(d_out_pairs, d_out, TILE_KEYS, t->head_dim);
+    k->narrow_pairs(q_pairs, q, TILE_KEYS, t->head_dim);
+    k->narrow_pairs(d_out_pairs, d_out, TILE_KEYS, t->head_dim);
     to_bf16(side, t->k, n);
-    k->narrow_keys(k_columns, side, TILE_KEYS, t->head_dim);
-    k->narrow_values(k_pairs, side, TILE_KEYS, t->head_dim);
+    k->narrow_columns(k_columns, side, TILE_KEYS, t->head_dim);
+    k->narrow_pairs(k_pairs, side, TILE_KEYS, t->head_dim);
     to_bf16(side, t->v, n);
-    k->narrow_keys(v_columns, side, TILE_KEYS, t->head_dim);
+    k->narrow_columns(v_columns, side, TILE_KEYS, t->head_dim);
     back.q = q;
     back.q_sums = q_pairs;
     back.d_out = d_out;

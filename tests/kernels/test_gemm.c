@@ -65,30 +65,32 @@ static void release_product(struct product *p)
     free(p->bias);
 }
 
-/* y[m][n] of rows [first, first + m). */
-static void multiply(float *y, const struct product *p, size_t first, size_t m, const struct gemm_edge *edge)
+/* y[m][n] of rows [first, first + m), in blocks for so many threads. */
+static void multiply(float *y, const struct product *p, size_t first, size_t m, const struct gemm_edge *edge,
+                     size_t n_threads)
 {
     const struct gemm *gemm = p->gemm;
     size_t n_strips = (m + gemm->strip_rows - 1) / gemm->strip_rows, strip_bytes = gemm_strip_bytes(gemm, p->k);
-    size_t panel_bytes = gemm_panel_bytes(gemm, p->k), sums_bytes = gemm_sums_floats(gemm) * sizeof(float);
-    unsigned char *strips = guarded(n_strips * strip_bytes), *panel = guarded(panel_bytes);
+    size_t n_panels = (p->n + gemm->panel_columns - 1) / gemm->panel_columns,
+           panel_bytes = gemm_panel_bytes(gemm, p->k);
+    size_t sums_bytes = gemm_sums_floats(gemm) * sizeof(float);
+    struct gemm_blocks blocks = gemm_blocks(gemm, m, p->n, n_threads);
+    unsigned char *strips = guarded(n_strips * strip_bytes), *panels = guarded(n_panels * panel_bytes);
     float *sums = guarded(sums_bytes);
     for (size_t i = 0; i < n_strips; i++) {
         size_t row = i * gemm->strip_rows, n_rows = m - row < gemm->strip_rows ? m - row : gemm->strip_rows;
         gemm->pack_strip(strips + i * strip_bytes, p->x + (first + row) * p->k, p->k, n_rows, p->k);
     }
-    for (size_t j = 0; j < p->n; j += gemm->panel_columns) {
-        size_t n_columns = p->n - j < gemm->panel_columns ? p->n - j : gemm->panel_columns;
-        struct gemm_edge here = *edge;
-        here.bias = edge->bias ? edge->bias + j : NULL;
-        kernels_pack_panel(p->kernels, gemm, panel, p->w, row_bytes(p), p->type, j, p->n, p->k);
-        gemm_multiply_panel(gemm, y + j, p->n, strips, panel, sums, m, n_columns, p->k, &here);
-    }
+    for (size_t j = 0; j < n_panels; j++)
+        kernels_pack_panel(p->kernels, gemm, panels + j * panel_bytes, p->w, row_bytes(p), p->type,
+                           j * gemm->panel_columns, p->n, p->k);
+    for (size_t i = gemm_blocks_count(&blocks); i-- > 0;)
+        gemm_multiply_block(gemm, y, p->n, strips, panels, sums, gemm_block_at(&blocks, i), p->k, edge);
     check_guard(strips, n_strips * strip_bytes);
-    check_guard(panel, panel_bytes);
+    check_guard(panels, n_panels * panel_bytes);
     check_guard(sums, sums_bytes);
     free(strips);
-    free(panel);
+    free(panels);
     free(sums);
 }
 
@@ -135,7 +137,7 @@ static void check_values(struct product *p)
         edge.bias = e > 0 ? p->bias : NULL;
         for (size_t i = 0; i < p->m * p->n; i++)
             y[i] = edge.add ? 0.5f : NAN;
-        multiply(y, p, 0, p->m, &edge);
+        multiply(y, p, 0, p->m, &edge, 1);
         check_guard(y, y_bytes);
         for (size_t i = 0; i < p->m; i++)
             for (size_t j = 0; j < p->n; j++) {
@@ -175,7 +177,7 @@ static void for_all_gemms(void (*check)(const struct kernels *kernels, const str
 static void check_sizes(const struct kernels *kernels, const struct gemm *gemm, uint64_t *seed)
 {
     static const size_t sizes[][3] = {{1, 1, 1},     {5, 3, 7},     {6, 16, 33},    {13, 65, 255}, {7, 64, 257},
-                                      {25, 130, 96}, {3, 17, 4099}, {12, 70, 2050}, {70, 66, 545}};
+                                      {25, 130, 96}, {3, 17, 4099}, {12, 70, 2050}, {70, 66, 545}, {530, 300, 290}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct product p = make_product(kernels, gemm, sizes[i][0], sizes[i][1], sizes[i][2], QUIRE_DTYPE_F32, seed);
         check_values(&p);
@@ -199,13 +201,13 @@ static void check_independence(const struct kernels *kernels, const struct gemm 
 {
     if (gemm == &gemm_openblas) /* its order of sums is its own */
         return;
-    struct product p = make_product(kernels, gemm, 40, 70, 3000, QUIRE_DTYPE_F32, seed);
+    struct product p = make_product(kernels, gemm, 40, 300, 1500, QUIRE_DTYPE_F32, seed);
     float *whole = malloc(p.m * p.n * sizeof *whole), *part = malloc(p.m * p.n * sizeof *part);
-    multiply(whole, &p, 0, p.m, &(struct gemm_edge){0});
+    multiply(whole, &p, 0, p.m, &(struct gemm_edge){0}, 1);
     for (size_t first = 0; first < p.m;) {
         size_t m = 1 + test_random(seed) % 9;
         m = m < p.m - first ? m : p.m - first;
-        multiply(part, &p, first, m, &(struct gemm_edge){0});
+        multiply(part, &p, first, m, &(struct gemm_edge){0}, 1 + test_random(seed) % 4);
         CHECK_EQ_INT(memcmp(part, whole + first * p.n, m * p.n * sizeof *part), 0);
         first += m;
     }
@@ -228,7 +230,7 @@ static void check_not_finite(const struct kernels *kernels, const struct gemm *g
     p.x[3 * p.k + 50] = NAN;
     p.x[7 * p.k + 1] = INFINITY;
     memcpy(p.w + (9 * p.k + 99) * sizeof nan, &nan, sizeof nan);
-    multiply(y, &p, 0, p.m, &(struct gemm_edge){.clip = 2.0f});
+    multiply(y, &p, 0, p.m, &(struct gemm_edge){.clip = 2.0f}, 1);
     for (size_t i = 0; i < p.m; i++)
         for (size_t j = 0; j < p.n; j++) {
             float value = y[i * p.n + j];

@@ -102,29 +102,32 @@ static void narrow_attention(const struct kernels *k, const struct head *h, uint
                              float *out)
 {
     uint32_t row = h->head_dim, n_rows = (n_queries + TILE_ROW_STEP - 1) / TILE_ROW_STEP * TILE_ROW_STEP;
+    size_t side_numbers = (size_t)row * TILE_KEYS, buffer_bytes = NARROW_BLOCKS * side_numbers * sizeof(uint16_t);
     float *q = calloc((size_t)n_rows * row, sizeof *q), *acc = calloc((size_t)n_rows * row, sizeof *acc);
-    float *keys = malloc((size_t)row * TILE_KEYS * sizeof *keys),
-          *values = malloc((size_t)row * TILE_KEYS * sizeof *values);
-    uint16_t *side = malloc((size_t)row * TILE_KEYS * sizeof *side);
+    unsigned char *keys = malloc(buffer_bytes), *values = malloc(buffer_bytes);
+    uint16_t *side = malloc(side_numbers * sizeof *side);
     float max[TILE_QUERIES], sum[TILE_QUERIES] = {0};
     for (int r = 0; r < TILE_QUERIES; r++)
         max[r] = -INFINITY;
     memcpy(q, h->q + (size_t)first * row, (size_t)n_queries * row * sizeof *q);
-    for (uint32_t r = 0; r < n_queries; r++)
-        k->narrow_query(q + (size_t)r * row, row);
     struct attention_tile tile = {n_queries, row, row, h->slope, first, q, acc, max, sum, ~(uint64_t)0};
-    for (uint32_t block = (first + n_queries - 1) / TILE_KEYS + 1; block-- > 0;) {
-        uint32_t first_key = block * TILE_KEYS;
-        uint32_t n_keys = h->n - first_key < TILE_KEYS ? h->n - first_key : TILE_KEYS;
-        memset(keys, 0xFF, (size_t)row * TILE_KEYS * sizeof *keys / 2); /* poison, NaN */
-        memset(values, 0xFF, (size_t)row * TILE_KEYS * sizeof *values / 2);
-        memset(side, 0xFF, (size_t)row * TILE_KEYS * sizeof *side);
-        round_side(side, h->k + (size_t)first_key * row, n_keys, row);
-        k->narrow_keys(keys, side, n_keys, row);
-        round_side(side, h->v + (size_t)first_key * row, n_keys, row);
-        k->narrow_values(values, side, n_keys, row);
-        k->attend_narrow(&tile, keys, values, first_key);
+    k->narrow_start(&tile);
+    for (uint32_t end = (first + n_queries - 1) / TILE_KEYS + 1, block; end > 0; end = block) {
+        block = (end - 1) / k->narrow_blocks * k->narrow_blocks;
+        memset(keys, 0xFF, buffer_bytes); /* poison, NaN */
+        memset(values, 0xFF, buffer_bytes);
+        for (uint32_t b = block; b < end; b++) {
+            uint32_t first_key = b * TILE_KEYS;
+            uint32_t n_keys = h->n - first_key < TILE_KEYS ? h->n - first_key : TILE_KEYS;
+            memset(side, 0xFF, side_numbers * sizeof *side);
+            round_side(side, h->k + (size_t)first_key * row, n_keys, row);
+            k->narrow_keys(keys + (b - block) * side_numbers * sizeof *side, side, n_keys, row);
+            round_side(side, h->v + (size_t)first_key * row, n_keys, row);
+            k->narrow_values(values + (b - block) * side_numbers * sizeof *side, side, n_keys, row);
+        }
+        k->attend_narrow(&tile, keys, values, block * TILE_KEYS, end - block);
     }
+    k->narrow_end(&tile);
     for (uint32_t r = 0; r < n_queries; r++)
         for (uint32_t c = 0; c < row; c++)
             out[(size_t)r * row + c] = acc[(size_t)r * row + c] / sum[r];
@@ -139,13 +142,13 @@ static void narrow_attention(const struct kernels *k, const struct head *h, uint
  * same bits, whatever shares the tile. */
 static void check_narrow(const struct kernels *k, const struct kernels *ref)
 {
-    static const uint32_t dims[] = {32, 64, 96, 128}, lengths[] = {1, 63, 130, 257};
-    double want[128];
+    static const uint32_t dims[] = {32, 64, 96, 128, NARROW_MOST}, lengths[] = {1, 63, 130, 257, 700};
+    double want[NARROW_MOST];
     uint64_t seed = 9;
     (void)ref;
     if (!k->attend_narrow)
         return;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         uint32_t dim = dims[i], n = lengths[i], first = (n - 1) / TILE_QUERIES * TILE_QUERIES;
         struct head head = random_head(n, dim, 0.01f, 1, &seed);
         float *out = calloc((size_t)TILE_QUERIES * dim, sizeof *out),
