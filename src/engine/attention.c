@@ -98,8 +98,9 @@ static struct tile start_tile(const struct job *job, const struct buffers *b, si
         for (uint32_t c = 0; c < config->head_dim; c++)
             t.q[r * row + c] = q[c] * config->softmax_scale;
         tile.norm[r] = attention_query_norm(t.q + r * row, config->head_dim);
-        if (is_narrow(job)) /* rounding makes no number larger by more than that */
-            tile.norm[r] *= 1 + 0x1p-8f;
+        if (is_narrow(
+                job)) /* rounding makes no number larger by more than 2^-9 of it: queries, and int8 and int4 keys */
+            tile.norm[r] *= 1 + 0x1p-7f;
     }
     if (is_narrow(job))
         job->engine->kernels->narrow_start(&t);

@@ -3,9 +3,8 @@
  * Everything is turned: scores are columns of queries, s[key][query], so that maxima and sums run down the keys with a
  * query in each lane, and weights come out in the pairs of keys that the next product wants. A strip is 32 queries.
  *
- *     s = keys . queries^T       keys: rows as they are stored; queries: pairs of channels
- *     acc^T += values^T . s      values: rows of channels, 32 keys of each at a time; s: pairs of keys, in its own
- * place
+ *     s = keys . queries^T       keys: rows; queries: pairs of channels
+ *     acc^T += values^T . s      values: rows of channels; s: pairs of keys, which lie where the scores lay
  *
  * head_dim is a multiple of AMX_STEP. */
 enum { STRIP_KEYS = NARROW_BLOCKS * TILE_KEYS, HALF = 16 /* queries of a vector */ };

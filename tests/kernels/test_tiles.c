@@ -329,9 +329,54 @@ static void check_live_rows(const struct kernels *k, const struct kernels *ref)
         }
 }
 
+/* The same in tiles of bfloat16 factors: what rows have when they stop is theirs for good. */
+static void check_narrow_live_rows(const struct kernels *k, const struct kernels *ref)
+{
+    (void)ref;
+    enum { DIM = 64, SIDE = DIM * TILE_KEYS, N_BLOCKS = 2 * NARROW_BLOCKS };
+    static uint16_t sides[2][N_BLOCKS][SIDE], keys[NARROW_BLOCKS * SIDE], values[NARROW_BLOCKS * SIDE];
+    static float q[TILE_QUERIES * DIM], acc[3][TILE_QUERIES * DIM];
+    float max[3][TILE_QUERIES], sum[3][TILE_QUERIES] = {0};
+    uint64_t seed = 9;
+    if (!k->attend_narrow)
+        return;
+    for (size_t i = 0; i < sizeof sides / sizeof(uint16_t); i++)
+        ((uint16_t *)sides)[i] = f32_to_bf16(test_random_float(&seed));
+    memset(acc, 0, sizeof acc);
+    uint64_t live = test_random(&seed);
+    for (int which = 0; which < 3; which++) { /* all to the end, all to the middle, some to the end */
+        uint64_t query_seed = 1;
+        for (size_t i = 0; i < TILE_QUERIES * DIM; i++)
+            q[i] = test_random_float(&query_seed);
+        for (int r = 0; r < TILE_QUERIES; r++)
+            max[which][r] = -INFINITY;
+        struct attention_tile tile = {TILE_QUERIES, DIM,        DIM,        0.01f,       N_BLOCKS * TILE_KEYS, q,
+                                      acc[which],   max[which], sum[which], ~(uint64_t)0};
+        k->narrow_start(&tile);
+        for (uint32_t end = N_BLOCKS; end > (which == 1 ? N_BLOCKS / 2 : 0); end -= k->narrow_blocks) {
+            uint32_t block = end - k->narrow_blocks;
+            if (which == 2 && end == N_BLOCKS / 2)
+                tile.live = live;
+            for (uint32_t b = 0; b < k->narrow_blocks; b++) {
+                k->narrow_keys(keys + b * SIDE, sides[0][block + b], TILE_KEYS, DIM);
+                k->narrow_values(values + b * SIDE, sides[1][block + b], TILE_KEYS, DIM);
+            }
+            k->attend_narrow(&tile, keys, values, block * TILE_KEYS, k->narrow_blocks);
+        }
+        k->narrow_end(&tile);
+    }
+    CHECK(memcmp(acc[0], acc[1], sizeof acc[0]) != 0);
+    for (int r = 0; r < TILE_QUERIES; r++) {
+        int want = live >> r & 1 ? 0 : 1;
+        CHECK_EQ_INT(memcmp(acc[2] + r * DIM, acc[want] + r * DIM, DIM * sizeof(float)), 0);
+        CHECK(max[2][r] == max[want][r] && sum[2][r] == sum[want][r]);
+    }
+}
+
 static void live_rows(void)
 {
     for_all_tables(check_live_rows);
+    for_all_tables(check_narrow_live_rows);
 }
 
 static void attention(void)
