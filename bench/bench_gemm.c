@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "base/sys.h"
 #include "kernels/kernels.h"
 
@@ -26,13 +27,6 @@ static void *buffer(size_t n_bytes)
     return p;
 }
 
-/* Numbers of many bits: processors multiply zeros with less power, and so faster. */
-static uint32_t next_random(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 32);
-}
-
 static void run(const struct kernels *kernels, size_t m, size_t k)
 {
     const struct gemm *gemm = kernels->gemm;
@@ -44,11 +38,11 @@ static void run(const struct kernels *kernels, size_t m, size_t k)
     unsigned char *panels = buffer(n / gemm->panel_columns * panel_bytes);
     double best_product = 1e9, best_panels = 1e9, best_strips = 1e9;
     struct gemm_blocks blocks = gemm_blocks(gemm, m, n, 1);
-    uint64_t seed = 1;
+    struct rng rng = {1}; /* numbers of many bits: zeros cost a processor less power, and so time */
     for (size_t i = 0; i < m * k; i++)
-        x[i] = (float)(next_random(&seed) >> 8) * 0x1p-23f - 1;
+        x[i] = (float)(2 * rng_unit(&rng) - 1);
     for (size_t i = 0; i < n * row_bytes; i++)
-        w[i] = (unsigned char)(next_random(&seed) >> 24);
+        w[i] = (unsigned char)rng_next(&rng);
     for (size_t i = 0; i < n * row_bytes; i += 18)
         memcpy(w + i, &(uint16_t){0x2C00}, 2); /* scales: 1/16 */
     for (int repeat = 0; repeat < REPEATS; repeat++) {

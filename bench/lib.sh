@@ -21,10 +21,10 @@ in_group() {
         group=/sys/fs/cgroup/memory/quire-bench.$$ file=memory.limit_in_bytes
     fi
     if mkdir "$group" 2>/dev/null && echo "$limit" 2>/dev/null >"$group/$file"; then
-        (echo "$BASHPID" >"$group/cgroup.procs" && exec "$@") || echo "# exit status $?: $*"
+        (echo "$BASHPID" >"$group/cgroup.procs" && exec "$@") || echo "# exit status $?: $*" >&2
     else
-        echo "# without a control group: $*"
-        "$@" || echo "# exit status $?: $*"
+        echo "# without a control group: $*" >&2
+        "$@" || echo "# exit status $?: $*" >&2
     fi
     rmdir "$group" 2>/dev/null || true
 }

@@ -33,6 +33,12 @@ static inline size_t size_round_up(size_t n, size_t step)
     return (n + step - 1) / step * step;
 }
 
+/* Pieces of that size that n makes, the last one perhaps not whole. */
+static inline size_t size_pieces(size_t n, size_t piece)
+{
+    return (n + piece - 1) / piece;
+}
+
 static inline size_t size_min(size_t a, size_t b)
 {
     return a < b ? a : b;

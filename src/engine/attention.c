@@ -98,8 +98,7 @@ static struct tile start_tile(const struct job *job, const struct buffers *b, si
         for (uint32_t c = 0; c < config->head_dim; c++)
             t.q[r * row + c] = q[c] * config->softmax_scale;
         tile.norm[r] = attention_query_norm(t.q + r * row, config->head_dim);
-        if (is_narrow(
-                job)) /* rounding makes no number larger by more than 2^-9 of it: queries, and int8 and int4 keys */
+        if (is_narrow(job)) /* rounding adds 2^-9 at most: to queries, and to int8 and int4 keys */
             tile.norm[r] *= 1 + 0x1p-7f;
     }
     if (is_narrow(job))
@@ -140,11 +139,8 @@ static const void *narrow_side(const struct job *job, float *rows, const void *s
     if (type == QUIRE_KV_BF16)
         return side;
     kernels->unpack_rows(rows, head_dim, type, side, n, head_dim);
-    for (size_t j = 0; j < n; j++) {
-        float *row = rows + j * head_dim;
-        kernels->narrow_row(row, head_dim);
-        memmove((uint16_t *)(void *)rows + j * head_dim, row, head_dim * sizeof(uint16_t));
-    }
+    for (size_t j = 0; j < n; j++) /* rows close up to the front */
+        kernels->narrow_row((uint16_t *)(void *)rows + j * head_dim, rows + j * head_dim, head_dim);
     return rows;
 }
 

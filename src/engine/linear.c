@@ -4,16 +4,11 @@
 
 enum { FEW_ROWS = 64 };
 
-static size_t n_pieces(size_t n, size_t piece)
-{
-    return (n + piece - 1) / piece;
-}
-
 /* --- packing --------------------------------------------------------------------------------------------------- */
 
 size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix)
 {
-    return n_pieces(matrix->rows, gemm->panel_columns) * gemm_panel_bytes(gemm, matrix->cols);
+    return size_pieces(matrix->rows, gemm->panel_columns) * gemm_panel_bytes(gemm, matrix->cols);
 }
 
 struct pack_job {
@@ -35,12 +30,12 @@ static void pack_panel(void *context, size_t item, uint32_t worker)
 void linear_pack(struct quire_engine *engine, void *panels, const struct matrix *matrix)
 {
     struct pack_job job = {engine->kernels, matrix, panels};
-    threads_run(engine->threads, n_pieces(matrix->rows, engine->kernels->gemm->panel_columns), pack_panel, &job);
+    threads_run(engine->threads, size_pieces(matrix->rows, engine->kernels->gemm->panel_columns), pack_panel, &job);
 }
 
 size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k)
 {
-    return n_pieces(m, gemm->strip_rows) * gemm_strip_bytes(gemm, k);
+    return size_pieces(m, gemm->strip_rows) * gemm_strip_bytes(gemm, k);
 }
 
 struct strips_job {
@@ -63,7 +58,7 @@ void linear_pack_strips(struct quire_engine *engine, const struct gemm *gemm, vo
                         size_t x_stride, size_t m, size_t k)
 {
     struct strips_job job = {gemm, strips, x, x_stride, m, k};
-    threads_run(engine->threads, n_pieces(m, gemm->strip_rows), pack_strip, &job);
+    threads_run(engine->threads, size_pieces(m, gemm->strip_rows), pack_strip, &job);
 }
 
 /* --- many tokens ----------------------------------------------------------------------------------------------- */
@@ -146,5 +141,5 @@ void linear_few(struct quire_engine *engine, const struct linear_few *linear)
             job.fixed[v] = fixed_cut((unsigned char *)engine->fixed + v * fixed_bytes(matrix->cols), matrix->cols);
         threads_run(engine->threads, linear->n, round_vector, &job);
     }
-    threads_run(engine->threads, n_pieces(matrix->rows, FEW_ROWS), few_rows, &job);
+    threads_run(engine->threads, size_pieces(matrix->rows, FEW_ROWS), few_rows, &job);
 }

@@ -63,7 +63,7 @@ static void amx_start(const struct attention_tile *tile)
     for (uint32_t r = 0; r < tile->n_queries; r += AMX_BLOCK) {
         float *rows = tile->q + (size_t)r * tile->row;
         for (uint32_t a = 0; a < AMX_BLOCK; a++)
-            narrow_row(rows + (size_t)a * tile->row, tile->head_dim);
+            narrow_row(rows + (size_t)a * tile->row, rows + (size_t)a * tile->row, tile->head_dim);
         for (uint32_t p = 0; p < n_pairs; p += 16)
             for (uint32_t a = 0; a < AMX_BLOCK; a += HALF)
                 transpose(pairs + ((size_t)p * 2 + a) * 16, 16, rows + (size_t)a * tile->row + p, tile->row);

@@ -32,12 +32,11 @@ static void narrow_pairs(void *pairs, const void *side, uint32_t n, uint32_t hea
         }
 }
 
-/* A row of n floats, rounded in its own place. */
-static void narrow_row(float *row, uint32_t n)
+static void narrow_row(void *to, const float *row, uint32_t n)
 {
     for (uint32_t c = 0; c < n; c += 16) {
         __m256i rounded = bf16_row(row + c);
-        memcpy((uint16_t *)(void *)row + c, &rounded, sizeof rounded);
+        memcpy((uint16_t *)to + c, &rounded, sizeof rounded);
     }
 }
 
@@ -81,8 +80,10 @@ static void attend_narrow_rows(const struct attention_tile *tile, uint32_t r, un
 
 static void narrow_start(const struct attention_tile *tile)
 {
-    for (uint32_t r = 0; r < tile->n_queries; r++)
-        narrow_row(tile->q + (size_t)r * tile->row, tile->head_dim);
+    for (uint32_t r = 0; r < tile->n_queries; r++) {
+        float *row = tile->q + (size_t)r * tile->row;
+        narrow_row(row, row, tile->head_dim);
+    }
 }
 
 static void narrow_end(const struct attention_tile *tile)

@@ -41,8 +41,8 @@ static int runs_avx512_bf16(void)
     return runs_avx512_vnni() && __builtin_cpu_supports("avx512bf16");
 }
 
-/* Intel's take two cycles for an instruction that AMD's do in one: there, products in fixed point are three times as fast
- * (266 and 85 GFLOP/s on a core of an Emerald Rapids) and nearer. */
+/* Intel's take two cycles for an instruction that AMD's do in one: there, products in fixed point are three times as
+ * fast (266 and 85 GFLOP/s on a core of an Emerald Rapids) and nearer. */
 static int likes_avx512_bf16(void)
 {
     return !__builtin_cpu_is("intel");
@@ -63,9 +63,9 @@ static int runs_amx_bf16(void)
 }
 #endif
 
-/* From the plainest to the fastest: the last that runs, and is liked, is the default. There is no table of AVX-512 with products in
- * fixed point but without VNNI: a multiplication and an addition there are no faster than one in float32 on the
- * processors that have it. */
+/* From the plainest to the fastest: the last that runs, and is liked, is the default. There is no table of AVX-512 with
+ * products in fixed point but without VNNI: a multiplication and an addition there are no faster than one in float32 on
+ * the processors that have it. */
 static const struct {
     const struct kernels *table;
     int (*runs)(void);

@@ -35,11 +35,6 @@ void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, 
 
 enum { BLOCKS_PER_THREAD = 4 };
 
-static size_t n_pieces(size_t n, size_t piece)
-{
-    return (n + piece - 1) / piece;
-}
-
 struct gemm_blocks gemm_blocks(const struct gemm *gemm, size_t m, size_t n, size_t n_threads)
 {
     size_t n_panels = gemm->block_panels;
@@ -53,12 +48,12 @@ struct gemm_blocks gemm_blocks(const struct gemm *gemm, size_t m, size_t n, size
 
 size_t gemm_blocks_count(const struct gemm_blocks *blocks)
 {
-    return n_pieces(blocks->m, blocks->rows) * n_pieces(blocks->n, blocks->columns);
+    return size_pieces(blocks->m, blocks->rows) * size_pieces(blocks->n, blocks->columns);
 }
 
 struct gemm_block gemm_block_at(const struct gemm_blocks *blocks, size_t index)
 {
-    size_t n_across = n_pieces(blocks->m, blocks->rows);
+    size_t n_across = size_pieces(blocks->m, blocks->rows);
     size_t row = index % n_across * blocks->rows, column = index / n_across * blocks->columns;
     return (struct gemm_block){row, size_min(blocks->rows, blocks->m - row), column,
                                size_min(blocks->columns, blocks->n - column)};
@@ -69,8 +64,8 @@ void gemm_multiply_block(const struct gemm *gemm, float *y, size_t y_stride, con
                          float *sums, struct gemm_block block, size_t k, const struct gemm_edge *edge)
 {
     size_t k_padded = gemm_padded(gemm, k), strip_bytes = gemm_strip_bytes(gemm, k);
-    size_t n_strips = n_pieces(block.n_rows, gemm->strip_rows),
-           n_panels = n_pieces(block.n_columns, gemm->panel_columns);
+    size_t n_strips = size_pieces(block.n_rows, gemm->strip_rows),
+           n_panels = size_pieces(block.n_columns, gemm->panel_columns);
     const unsigned char *first_strip = (const unsigned char *)strips + block.row / gemm->strip_rows * strip_bytes;
     const unsigned char *first_panel =
         (const unsigned char *)panels + block.column / gemm->panel_columns * gemm_panel_bytes(gemm, k);

@@ -163,8 +163,8 @@ struct kernels {
                           uint32_t n_blocks);
     void (*narrow_end)(const struct attention_tile *tile);
 
-    /* n numbers, rounded to bfloat16 in their own place. */
-    void (*narrow_row)(float *row, uint32_t n);
+    /* n numbers, rounded to bfloat16. to may be row, or lie before it in the same memory. */
+    void (*narrow_row)(void *to, const float *row, uint32_t n);
 
     /* The way back: see struct attention_back. The narrow one where attend_narrow is, for the same head_dim; the last
      * two make its `columns` and `pairs` from a side of a block of bfloat16. */

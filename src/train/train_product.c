@@ -9,11 +9,6 @@ enum {
     TURNED_DEPTH = 128    /* elements of k of a panel whose factor lies the other way, at a time */
 };
 
-static size_t n_pieces(size_t n, size_t piece)
-{
-    return (n + piece - 1) / piece;
-}
-
 /* Rows of x that are packed together: whole blocks of rows. */
 static size_t rows_at_once(const struct gemm *gemm)
 {
@@ -28,8 +23,10 @@ static size_t depth_at_once(const struct gemm *gemm)
 void product_room_for(struct product_room *room, const struct gemm *gemm, size_t m, size_t n, size_t k)
 {
     size_t depth = size_min(k, depth_at_once(gemm)), rows = size_min(m, rows_at_once(gemm));
-    room->strip_bytes = size_max(room->strip_bytes, n_pieces(rows, gemm->strip_rows) * gemm_strip_bytes(gemm, depth));
-    room->panel_bytes = size_max(room->panel_bytes, n_pieces(n, gemm->panel_columns) * gemm_panel_bytes(gemm, depth));
+    room->strip_bytes =
+        size_max(room->strip_bytes, size_pieces(rows, gemm->strip_rows) * gemm_strip_bytes(gemm, depth));
+    room->panel_bytes =
+        size_max(room->panel_bytes, size_pieces(n, gemm->panel_columns) * gemm_panel_bytes(gemm, depth));
 }
 
 void product_lay_out(struct product_scratch *scratch, struct arena *arena, const struct product_room *room,
@@ -145,7 +142,8 @@ static void run_rows(struct net *net, const struct product *p, const unsigned ch
         job.first_row = row;
         job.n_rows = size_min(rows_at_once(gemm), p->m - row);
         struct pack_job pack = {net, net->scratch.product.strips, &p->x, row, job.n_rows, first_k, n_k};
-        threads_run(net->threads, n_pieces(n_pieces(job.n_rows, gemm->strip_rows), STRIPS_AT_ONCE), pack_strips, &pack);
+        threads_run(net->threads, size_pieces(size_pieces(job.n_rows, gemm->strip_rows), STRIPS_AT_ONCE), pack_strips,
+                    &pack);
         job.blocks = gemm_blocks(gemm, job.n_rows, p->n, threads_count(net->threads));
         threads_run(net->threads, gemm_blocks_count(&job.blocks), run_block, &job);
     }
@@ -154,13 +152,13 @@ static void run_rows(struct net *net, const struct product *p, const unsigned ch
 /* Parts of k lie one behind the other. */
 static size_t part_bytes(const struct gemm *gemm, size_t n, size_t n_k)
 {
-    return n_pieces(n, gemm->panel_columns) * gemm_panel_bytes(gemm, n_k);
+    return size_pieces(n, gemm->panel_columns) * gemm_panel_bytes(gemm, n_k);
 }
 
 static void pack_part(struct net *net, void *panels, const struct factor *w, size_t n, size_t first_k, size_t n_k)
 {
     struct pack_job job = {net, panels, w, 0, n, first_k, n_k};
-    threads_run(net->threads, n_pieces(n, net->gemm->panel_columns), pack_panel, &job);
+    threads_run(net->threads, size_pieces(n, net->gemm->panel_columns), pack_panel, &job);
 }
 
 size_t product_packed_bytes(const struct gemm *gemm, size_t n, size_t k)

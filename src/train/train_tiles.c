@@ -123,10 +123,8 @@ void tiles_make_side(const struct net *net, float *side, float *norm, const floa
             float length = tiles_row_norm(net, row);
             longest = length > longest || isnan(length) ? length : longest; /* a NaN stays: nothing is left out */
         }
-        if (net->is_narrow) { /* rows close up to the front */
-            net->kernels->narrow_row(row, head_dim);
-            memmove((uint16_t *)(void *)side + r * head_dim, row, head_dim * sizeof(uint16_t));
-        }
+        if (net->is_narrow) /* rows close up to the front */
+            net->kernels->narrow_row((uint16_t *)(void *)side + r * head_dim, row, head_dim);
     }
     if (norm)
         *norm = net->is_narrow ? longest * (1 + 0x1p-7f) : longest;
