@@ -134,9 +134,10 @@ static void iterate(struct muon *muon, size_t rows, size_t cols)
     struct net *net = muon->net;
     bool is_tall = rows > cols;
     size_t n = is_tall ? cols : rows, depth = is_tall ? rows : cols;
-    const struct factor gram = {muon->gram, n, false}, poly = {muon->poly, n, false};
+    const struct factor gram = {.data = muon->gram, .stride = n}, poly = {.data = muon->poly, .stride = n};
     for (int round = 0; round < N_ROUNDS; round++) {
-        const struct factor x = {muon->x, cols, false}, turned = {muon->x, cols, true};
+        const struct factor x = {.data = muon->x, .stride = cols};
+        const struct factor turned = {.data = muon->x, .stride = cols, .is_transposed = true};
         const struct factor *in = is_tall ? &turned : &x;
         product_run(net,
                     &(struct product){.y = muon->gram, .y_stride = n, .x = *in, .w = *in, .m = n, .n = n, .k = depth});

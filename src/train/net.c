@@ -59,6 +59,7 @@ static void lay_out_products(struct net *net, struct arena *arena)
         product_room_for(&room, gemm, layers[i].outputs, layers[i].inputs, least);
         product_room_for(&room, gemm, least, least, size_max(layers[i].outputs, layers[i].inputs));
     }
+    product_room_for_passed(&room, gemm, size_max(d, c->d_ff));
     product_lay_out(&net->scratch.product, arena, &room, gemm, net->n_threads);
     net->scratch.head_panels = arena_take(arena, product_packed_bytes(gemm, c->vocab_size, d), 1, 1);
     net->scratch.head_columns = arena_take(arena, product_packed_bytes(gemm, d, c->vocab_size), 1, 1);

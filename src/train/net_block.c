@@ -4,30 +4,38 @@
 
 /* --- linear layers ----------------------------------------------------------------------------------------------- */
 
-/* y = x W^T + bias, clipped; or added to y. */
-static void linear_forward(struct net *net, const struct param *weight, const struct param *bias, float clip, bool adds,
-                           float *y, const float *x, size_t n)
+/* What enters a linear layer: rows as they are, or through a norm or GELU. */
+struct input {
+    const float *rows;
+    const struct net_norm *norm; /* NULL: none */
+    bool is_gelu;
+};
+
+/* y = x W^T + bias, clipped; or, plus addend. */
+static void linear_forward(struct net *net, const struct param *weight, const struct param *bias, float clip, float *y,
+                           struct input x, const float *addend, size_t n)
 {
     size_t outputs = (size_t)weight->dims[0], inputs = (size_t)weight->dims[1];
     product_run(net, &(struct product){.y = y,
                                        .y_stride = outputs,
-                                       .x = {.data = x, .stride = inputs},
+                                       .x = {.data = x.rows, .stride = inputs, .is_gelu = x.is_gelu, .norm = x.norm},
                                        .w = {.data = weight->data, .stride = inputs},
                                        .m = n,
                                        .n = outputs,
                                        .k = inputs,
-                                       .edge = {.bias = bias ? bias->data : NULL, .clip = clip, .add = adds}});
+                                       .edge = {.bias = bias ? bias->data : NULL, .clip = clip},
+                                       .addend = addend});
 }
 
-/* The gradients of W and bias: W += dy^T x. */
+/* The gradients of W and bias: W += dy^T x, or dy^T gelu(x). */
 static void linear_back_weight(struct net *net, const struct param *weight, const struct param *bias, const float *dy,
-                               const float *x, size_t n)
+                               const float *x, bool is_gelu, size_t n)
 {
     size_t outputs = (size_t)weight->dims[0], inputs = (size_t)weight->dims[1];
     product_run(net, &(struct product){.y = weight->grad,
                                        .y_stride = inputs,
                                        .x = {.data = dy, .stride = outputs, .is_transposed = true},
-                                       .w = {.data = x, .stride = inputs, .is_transposed = true},
+                                       .w = {.data = x, .stride = inputs, .is_transposed = true, .is_gelu = is_gelu},
                                        .m = outputs,
                                        .n = inputs,
                                        .k = n,
@@ -35,8 +43,9 @@ static void linear_back_weight(struct net *net, const struct param *weight, cons
     net_bias_back(net, bias, dy, outputs, n);
 }
 
-/* dx = dy W. */
-static void linear_back_input(struct net *net, const struct param *weight, float *dx, const float *dy, size_t n)
+/* dx = dy W; where x was gelu(x_before), the gradient of that. NULL: it was not. */
+static void linear_back_input(struct net *net, const struct param *weight, float *dx, const float *dy,
+                              const float *x_before, size_t n)
 {
     size_t outputs = (size_t)weight->dims[0], inputs = (size_t)weight->dims[1];
     product_run(net, &(struct product){.y = dx,
@@ -45,7 +54,8 @@ static void linear_back_input(struct net *net, const struct param *weight, float
                                        .w = {.data = weight->data, .stride = inputs, .is_transposed = true},
                                        .m = n,
                                        .n = inputs,
-                                       .k = outputs});
+                                       .k = outputs,
+                                       .gelu_back = x_before});
 }
 
 /* --- parts of a block -------------------------------------------------------------------------------------------- */
@@ -87,39 +97,32 @@ void net_block_forward(struct net *net, uint32_t layer, const struct net_batch *
                        const struct block_activations *a, float *x_out)
 {
     const struct net_block *w = &net->blocks[layer];
-    struct net_scratch *s = &net->scratch;
-    size_t n = n_rows(batch), d = net->config.d_model;
+    size_t n = n_rows(batch);
     const struct net_norm norm_1 = net_norm_make(net, w->norm_1_weight, w->norm_1_bias);
     const struct net_norm norm_2 = net_norm_make(net, w->norm_2_weight, w->norm_2_bias);
 
-    net_norm_rows(net, &norm_1, s->normed, d, a->x, d, n);
-    linear_forward(net, w->Wqkv, w->Wqkv_bias, net->config.clip_qkv, false, a->qkv, s->normed, n);
+    linear_forward(net, w->Wqkv, w->Wqkv_bias, net->config.clip_qkv, a->qkv, (struct input){a->x, &norm_1, false}, NULL,
+                   n);
     struct train_attention attention = {batch->n_sequences, batch->n_tokens, heads_input(net, w, a->qkv, n), a->mixed,
                                         a->lse};
     train_attention_forward(net, &attention);
-    net_copy(net, a->x_mid, a->x, n * d);
-    linear_forward(net, w->out_proj, w->out_proj_bias, 0, true, a->x_mid, a->mixed, n);
+    linear_forward(net, w->out_proj, w->out_proj_bias, 0, a->x_mid, (struct input){.rows = a->mixed}, a->x, n);
 
-    net_norm_rows(net, &norm_2, s->normed, d, a->x_mid, d, n);
-    linear_forward(net, w->up_proj, w->up_proj_bias, 0, false, a->up, s->normed, n);
-    net_gelu(net, s->wide, a->up, n * net->config.d_ff);
-    net_copy(net, x_out, a->x_mid, n * d);
-    linear_forward(net, w->down_proj, w->down_proj_bias, 0, true, x_out, s->wide, n);
+    linear_forward(net, w->up_proj, w->up_proj_bias, 0, a->up, (struct input){a->x_mid, &norm_2, false}, NULL, n);
+    linear_forward(net, w->down_proj, w->down_proj_bias, 0, x_out, (struct input){a->up, NULL, true}, a->x_mid, n);
 }
 
 /* The second half: x_out = x_mid + down(gelu(up(norm_2(x_mid)))). */
 static void feedforward_back(struct net *net, const struct net_block *w, const struct block_activations *a, size_t n)
 {
     struct net_scratch *s = &net->scratch;
-    size_t d = net->config.d_model, n_wide = n * net->config.d_ff;
+    size_t d = net->config.d_model;
     const struct net_norm norm_2 = net_norm_make(net, w->norm_2_weight, w->norm_2_bias);
-    net_gelu(net, s->wide, a->up, n_wide);
-    linear_back_weight(net, w->down_proj, w->down_proj_bias, s->dx, s->wide, n);
-    linear_back_input(net, w->down_proj, s->wide, s->dx, n);
-    net_gelu_back(net, s->wide, a->up, n_wide);
+    linear_back_weight(net, w->down_proj, w->down_proj_bias, s->dx, a->up, true, n);
+    linear_back_input(net, w->down_proj, s->wide, s->dx, a->up, n);
     net_norm_rows(net, &norm_2, s->normed, d, a->x_mid, d, n);
-    linear_back_weight(net, w->up_proj, w->up_proj_bias, s->wide, s->normed, n);
-    linear_back_input(net, w->up_proj, s->dn, s->wide, n);
+    linear_back_weight(net, w->up_proj, w->up_proj_bias, s->wide, s->normed, false, n);
+    linear_back_input(net, w->up_proj, s->dn, s->wide, NULL, n);
     net_norm_rows_back(net, &norm_2, s->dx, d, true, s->dn, d, a->x_mid, d, n);
 }
 
@@ -130,15 +133,15 @@ static void attention_back(struct net *net, const struct net_block *w, const str
     struct net_scratch *s = &net->scratch;
     size_t n = n_rows(batch), d = net->config.d_model;
     const struct net_norm norm_1 = net_norm_make(net, w->norm_1_weight, w->norm_1_bias);
-    linear_back_weight(net, w->out_proj, w->out_proj_bias, s->dx, a->mixed, n);
-    linear_back_input(net, w->out_proj, s->dn, s->dx, n);
+    linear_back_weight(net, w->out_proj, w->out_proj_bias, s->dx, a->mixed, false, n);
+    linear_back_input(net, w->out_proj, s->dn, s->dx, NULL, n);
     struct train_attention attention = {batch->n_sequences, batch->n_tokens, heads_input(net, w, a->qkv, n), a->mixed,
                                         a->lse};
     train_attention_backward(net, &attention, s->dn, s->wide);
     heads_input_back(net, w, s->wide, a->qkv, n);
     net_norm_rows(net, &norm_1, s->normed, d, a->x, d, n);
-    linear_back_weight(net, w->Wqkv, w->Wqkv_bias, s->wide, s->normed, n);
-    linear_back_input(net, w->Wqkv, s->dn, s->wide, n);
+    linear_back_weight(net, w->Wqkv, w->Wqkv_bias, s->wide, s->normed, false, n);
+    linear_back_input(net, w->Wqkv, s->dn, s->wide, NULL, n);
     net_norm_rows_back(net, &norm_1, s->dx, d, true, s->dn, d, a->x, d, n);
 }
 

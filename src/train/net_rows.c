@@ -15,6 +15,15 @@ struct net_norm net_norm_make(const struct net *net, const struct param *weight,
     return (struct net_norm){weight, bias, net->config.norm_type == QUIRE_NORM_RMSNORM};
 }
 
+void net_norm_row(const struct net *net, const struct net_norm *norm, float *y, const float *x)
+{
+    const struct param *weight = norm->weight, *bias = norm->bias;
+    if (norm->is_rms)
+        net->kernels->rmsnorm(y, x, weight->data, weight->n, net->config.norm_eps);
+    else
+        net->kernels->layernorm(y, x, weight->data, bias ? bias->data : NULL, weight->n, net->config.norm_eps);
+}
+
 struct norm_job {
     struct net *net;
     const struct net_norm *norm;
@@ -28,18 +37,9 @@ static void norm_group(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct norm_job *job = context;
-    const struct kernels *kernels = job->net->kernels;
-    const struct net_norm *norm = job->norm;
-    size_t width = norm->weight->n, end = size_min((item + 1) * NET_GROUP_ROWS, job->n);
-    float eps = job->net->config.norm_eps;
-    for (size_t row = item * NET_GROUP_ROWS; row < end; row++) {
-        float *y = job->y + row * job->y_stride;
-        const float *x = job->x + row * job->x_stride;
-        if (norm->is_rms)
-            kernels->rmsnorm(y, x, norm->weight->data, width, eps);
-        else
-            kernels->layernorm(y, x, norm->weight->data, norm->bias ? norm->bias->data : NULL, width, eps);
-    }
+    size_t end = size_min((item + 1) * NET_GROUP_ROWS, job->n);
+    for (size_t row = item * NET_GROUP_ROWS; row < end; row++)
+        net_norm_row(job->net, job->norm, job->y + row * job->y_stride, job->x + row * job->x_stride);
 }
 
 void net_norm_rows(struct net *net, const struct net_norm *norm, float *y, size_t y_stride, const float *x,
@@ -103,7 +103,6 @@ void net_norm_rows_back(struct net *net, const struct net_norm *norm, float *dx,
 /* --- number by number -------------------------------------------------------------------------------------------- */
 
 struct part_job {
-    const struct kernels *kernels;
     float *y;
     const float *x;
     float clip;
@@ -112,7 +111,6 @@ struct part_job {
 
 static void run_parts(struct net *net, threads_work work, struct part_job job)
 {
-    job.kernels = net->kernels;
     threads_run(net->threads, (job.n + PART - 1) / PART, work, &job);
 }
 
@@ -135,33 +133,6 @@ void net_copy(struct net *net, float *y, const float *x, size_t n)
 void net_zero(struct net *net, float *y, size_t n)
 {
     run_parts(net, copy_part, (struct part_job){.y = y, .n = n});
-}
-
-static void gelu_part(void *context, size_t item, uint32_t worker)
-{
-    (void)worker;
-    const struct part_job *job = context;
-    size_t first = item * PART, n = size_min(PART, job->n - first);
-    memcpy(job->y + first, job->x + first, n * sizeof *job->y);
-    job->kernels->gelu(job->y + first, n);
-}
-
-void net_gelu(struct net *net, float *y, const float *x, size_t n)
-{
-    run_parts(net, gelu_part, (struct part_job){.y = y, .x = x, .n = n});
-}
-
-static void gelu_back_part(void *context, size_t item, uint32_t worker)
-{
-    (void)worker;
-    const struct part_job *job = context;
-    size_t first = item * PART;
-    job->kernels->gelu_back(job->y + first, job->x + first, size_min(PART, job->n - first));
-}
-
-void net_gelu_back(struct net *net, float *dx, const float *x, size_t n)
-{
-    run_parts(net, gelu_back_part, (struct part_job){.y = dx, .x = x, .n = n});
 }
 
 static void clip_back_part(void *context, size_t item, uint32_t worker)

@@ -1,4 +1,4 @@
-/* What is done row by row, or to sums over all rows: norms, GELU, biases, embeddings. Split over the threads by
+/* What is done row by row, or to sums over all rows: norms, biases, embeddings. Split over the threads by
  * position; private to src/train. */
 #ifndef QUIRE_TRAIN_NET_ROWS_H
 #define QUIRE_TRAIN_NET_ROWS_H
@@ -12,7 +12,8 @@ struct net_norm {
 };
 struct net_norm net_norm_make(const struct net *net, const struct param *weight, const struct param *bias);
 
-/* n rows, each weight->n numbers: y = norm(x). y may be x. */
+/* A row, or n of them, each weight->n numbers: y = norm(x). y may be x. */
+void net_norm_row(const struct net *net, const struct net_norm *norm, float *y, const float *x);
 void net_norm_rows(struct net *net, const struct net_norm *norm, float *y, size_t y_stride, const float *x,
                    size_t x_stride, size_t n);
 
@@ -24,10 +25,6 @@ void net_norm_rows_back(struct net *net, const struct net_norm *norm, float *dx,
 /* y = x, and y = 0. */
 void net_copy(struct net *net, float *y, const float *x, size_t n);
 void net_zero(struct net *net, float *y, size_t n);
-
-/* y[i] = gelu(x[i]); dx[i] *= gelu'(x[i]). */
-void net_gelu(struct net *net, float *y, const float *x, size_t n);
-void net_gelu_back(struct net *net, float *dx, const float *x, size_t n);
 
 /* d = 0 where |y| has come to the clip: of n numbers. */
 void net_clip_back(struct net *net, float *d, const float *y, float clip, size_t n);
