@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "interrupt.h"
+#include "model_path.h"
 #include "session.h"
 #include "text.h"
 #include "train_plot.h"
@@ -99,8 +100,10 @@ static enum exit_code run_training(struct train_run *run)
     struct session *s = &run->s;
     const struct options *o = s->o;
     quire_training *training = NULL;
+    if (o->command == COMMAND_FINETUNE && model_path_find(&s->model_path, o->model, &s->error) != QUIRE_OK)
+        return session_end(s, FROM_OPTIONS);
     const quire_training_options options = {.config_path = o->arguments[0],
-                                            .model_path = o->command == COMMAND_FINETUNE ? o->model : NULL,
+                                            .model_path = s->model_path,
                                             .n_threads = o->n_threads,
                                             .isa = o->isa,
                                             .on_event = on_event,

@@ -1,5 +1,6 @@
 #include "model_path.h"
 
+#include <dirent.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -64,17 +65,47 @@ static char *find_beside_program(void)
     return path;
 }
 
+static int is_gguf(const struct dirent *entry)
+{
+    size_t n = strlen(entry->d_name);
+    return n > 5 && strcmp(entry->d_name + n - 5, ".gguf") == 0;
+}
+
+/* What a named path means: itself; or, where it is a folder without a checkpoint, the GGUF in it. */
+static quire_status find_named(char **out, const char *given, quire_error *err)
+{
+    struct dirent **names = NULL;
+    char path[2 * PATH_MAX];
+    quire_status status = QUIRE_OK;
+    snprintf(path, sizeof path, "%s/config.json", given);
+    int n = access(path, F_OK) == 0 ? 0 : scandir(given, &names, is_gguf, alphasort);
+    if (n == 1)
+        snprintf(path, sizeof path, "%s/%s", given, names[0]->d_name);
+    if (n > 1)
+        status =
+            quire_fail(err, QUIRE_ERR_USAGE, "folder '%s' has no config.json and %d GGUF files: name one, such as %s",
+                       given, n, names[0]->d_name);
+    else
+        *out = strdup(n == 1 ? path : given);
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    if (status == QUIRE_OK && !*out)
+        status = quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for a path");
+    return status;
+}
+
 quire_status model_path_find(char **out, const char *given, quire_error *err)
 {
     const char *environment = getenv("QUIRE_MODEL");
     if (!given && environment && *environment)
         given = environment;
-    char *path = given ? strdup(given) : find_beside_program();
-    if (!path)
-        return given ? quire_fail(err, QUIRE_ERR_NO_MEMORY, "no memory for a path")
-                     : quire_fail(err, QUIRE_ERR_USAGE,
-                                  "no model: none was installed with this program; name one with "
-                                  "-m MODEL or in the environment variable QUIRE_MODEL");
-    *out = path;
+    if (given)
+        return find_named(out, given, err);
+    *out = find_beside_program();
+    if (!*out)
+        return quire_fail(err, QUIRE_ERR_USAGE,
+                          "no model: none was installed with this program; name one with "
+                          "-m MODEL or in the environment variable QUIRE_MODEL");
     return QUIRE_OK;
 }

@@ -52,6 +52,21 @@ class Info(Case):
             self.assertEqual(result.returncode, 3 if model else 2, result.stderr)
             self.assertIn(str(tree / model) if model else "-m MODEL", result.stderr)
 
+    def test_folder_of_ggufs(self):
+        """A folder that is no checkpoint stands for its only GGUF; of several one has to be named."""
+        folder = self.folder / "downloaded"
+        folder.mkdir()
+        self.assertIn("config.json", self.run_quire("info", str(folder), code=3).err)
+        (folder / "b.gguf").write_bytes(b"not a model")
+        for arguments in (["info", str(folder)], ["tokenize", "-m", str(folder), "-"]):
+            self.assertIn(str(folder / "b.gguf"), self.run_quire(*arguments, code=3).err)
+        self.assertIn(str(folder / "b.gguf"), self.run_quire("info", "--verify", str(folder), code=4).out)
+        (folder / "a.gguf").write_bytes(b"not a model")
+        for arguments in (["info", str(folder)], ["finetune", "-m", str(folder), self.write("c.yaml", "{}")]):
+            self.assertIn("2 GGUF files: name one, such as a.gguf", self.run_quire(*arguments, code=2).err)
+        shutil.copy(pathlib.Path(self.model, "config.json"), folder)
+        self.assertIn("no weights", self.run_quire("info", str(folder), code=3).err)
+
     def test_chat_model(self):
         info = json.loads(self.run_quire("info", "--json", self.chat_model).out)
         self.assertEqual(info["model"]["prompt_format"], "chatml")
