@@ -54,7 +54,7 @@ static double time_product(struct quire_engine *engine, const struct trial *tria
         double start = sys_now();
         linear_product(engine, &trial->scratch, linear);
         double seconds = sys_now() - start;
-        double speed = seconds > 0 ? 2.0 * (double)linear->m * (double)linear->n * (double)linear->k / seconds : 0;
+        double speed = seconds > 0 ? 2.0 * (double)linear->m * linear->matrix->rows * linear->matrix->cols / seconds : 0;
         best = speed > best ? speed : best;
     }
     return engine_is_cancelled(engine) ? 0 : best;
@@ -81,10 +81,9 @@ static double measure_products(struct quire_engine *engine)
                                 .y_stride = slice.rows,
                                 .x = trial.x,
                                 .x_stride = k,
+                                .matrix = &slice,
                                 .panels = trial.panels,
-                                .m = m,
-                                .n = slice.rows,
-                                .k = k};
+                                .m = m};
         linear_pack(engine, trial.panels, &slice);
         speed = time_product(engine, &trial, &linear) * n_threads / (double)n_panels;
     }

@@ -17,9 +17,9 @@ static void phase_matrices(const struct layer *layer, enum layer_phase phase, co
     *second = phase == PHASE_ATTENTION ? &layer->out_proj : &layer->down_proj;
 }
 
-size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm)
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads)
 {
-    size_t most = 0;
+    size_t most = n_threads * gemm_part_bytes(gemm, size_max(model->config.d_model, model->config.d_ff));
     for (uint32_t i = 0; i < model->config.n_layers; i++)
         for (int phase = 0; phase < N_PHASES; phase++) {
             const struct matrix *first, *second;
@@ -34,9 +34,14 @@ size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, s
     return linear_strips_bytes(gemm, chunk, size_max(config->d_model, config->d_ff));
 }
 
-void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase)
+void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase,
+                size_t n_tokens, size_t chunk_tokens)
 {
     const struct matrix *first, *second;
+    buffers->first = buffers->second = NULL;
+    buffers->linear.parts = buffers->packed;
+    if (n_tokens <= size_min(chunk_tokens, gemm_block_rows(engine->kernels->gemm)))
+        return;
     phase_matrices(&engine->model->layers[layer], phase, &first, &second);
     unsigned char *behind = buffers->packed + linear_packed_bytes(engine->kernels->gemm, first);
     linear_pack(engine, buffers->packed, first);
@@ -137,10 +142,9 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
                                     .y_stride = width,
                                     .x = buffers->normed,
                                     .x_stride = d_model,
+                                    .matrix = &w->Wqkv,
                                     .panels = buffers->first,
                                     .m = n,
-                                    .n = width,
-                                    .k = d_model,
                                     .edge = {.bias = w->Wqkv_bias, .clip = config->clip_qkv}});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
@@ -173,11 +177,10 @@ quire_status layer_attention(struct quire_engine *engine, struct layer_buffers *
                                     .y_stride = d_model,
                                     .x = buffers->normed,
                                     .x_stride = d_model,
+                                    .matrix = &w->out_proj,
                                     .panels = buffers->second,
                                     .edge = {.bias = w->out_proj_bias, .add = true},
-                                    .m = n,
-                                    .n = d_model,
-                                    .k = d_model});
+                                    .m = n});
     return QUIRE_OK;
 }
 
@@ -194,11 +197,10 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
                                     .y_stride = d_ff,
                                     .x = buffers->normed,
                                     .x_stride = d_model,
+                                    .matrix = &w->up_proj,
                                     .panels = buffers->first,
                                     .edge = {.bias = w->up_proj_bias},
                                     .m = n,
-                                    .n = d_ff,
-                                    .k = d_model,
                                     .gelu = true});
     quire_status status = engine_check_cancelled(engine, err);
     if (status != QUIRE_OK)
@@ -208,11 +210,10 @@ quire_status layer_feedforward(struct quire_engine *engine, struct layer_buffers
                                     .y_stride = d_model,
                                     .x = buffers->wide,
                                     .x_stride = d_ff,
+                                    .matrix = &w->down_proj,
                                     .panels = buffers->second,
                                     .edge = {.bias = w->down_proj_bias, .add = true},
-                                    .m = n,
-                                    .n = d_model,
-                                    .k = d_ff});
+                                    .m = n});
     size_t bad = layer_find_bad_row(x, n, d_model);
     if (bad < n)
         return quire_fail(

@@ -21,11 +21,11 @@ struct layer_buffers {
     struct linear_scratch linear;
     struct attention_scratch scratch;
     unsigned char *packed; /* both matrices of a phase: */
-    const void *first, *second;
+    const void *first, *second; /* NULL: not packed */
 };
 
-/* Bytes that the widest phase of any layer takes packed. */
-size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm);
+/* Bytes that the widest phase of any layer takes packed, or, if those are more, the parts that are packed on the way. */
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads);
 
 /* Bytes of the strips of a chunk. */
 size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, size_t chunk);
@@ -33,8 +33,10 @@ size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, s
 /* Width of layer_buffers.wide. */
 size_t layer_wide_floats(const quire_config *config);
 
-/* Makes first and second ready for a phase. */
-void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase);
+/* Makes first and second ready for a phase of so many tokens. Those that are one chunk, and one block of the products',
+ * use every weight once: then nothing is packed ahead. */
+void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase,
+                size_t n_tokens, size_t chunk_tokens);
 
 /* Phase 1 of a chunk: tokens [first, first + n). Keys and values of tokens from *kv_next on are put into the book, and
  * *kv_next moves with them. Errors: of kv_book_put and attention_chunk, with x unchanged. */

@@ -74,14 +74,22 @@ static void product_block(void *context, size_t item, uint32_t worker)
 {
     const struct product_job *job = context;
     const struct linear *l = job->linear;
+    const struct matrix *w = l->matrix;
     const struct kernels *kernels = job->engine->kernels;
     const struct gemm *gemm = kernels->gemm;
     struct gemm_block block = gemm_block_at(&job->blocks, item);
     float *y = l->y + block.row * l->y_stride + block.column;
     if (!l->edge.add && engine_is_cancelled(job->engine))
         return; /* nobody will look at the result; what is added to must be added to whole */
-    gemm_multiply_block(gemm, l->y, l->y_stride, job->scratch->strips, l->panels,
-                        job->scratch->sums + worker * gemm_sums_floats(gemm), block, l->k, &l->edge);
+    float *sums = job->scratch->sums + worker * gemm_sums_floats(gemm);
+    if (l->panels) {
+        gemm_multiply_block(gemm, l->y, l->y_stride, job->scratch->strips, l->panels, sums, block, w->cols, &l->edge);
+    } else {
+        const struct stored_matrix stored = {w->data, w->row_bytes, w->rows, w->type};
+        void *part = (unsigned char *)job->scratch->parts + worker * gemm_part_bytes(gemm, w->cols);
+        kernels_multiply_stored(kernels, gemm, l->y, l->y_stride, job->scratch->strips, &stored, part, sums, block,
+                                w->cols, &l->edge);
+    }
     if (l->gelu)
         for (size_t i = 0; i < block.n_rows; i++)
             kernels->gelu(y + i * l->y_stride, block.n_columns);
@@ -91,8 +99,8 @@ void linear_product(struct quire_engine *engine, const struct linear_scratch *sc
 {
     const struct gemm *gemm = engine->kernels->gemm;
     struct product_job job = {engine, linear, scratch,
-                              gemm_blocks(gemm, linear->m, linear->n, threads_count(engine->threads))};
-    linear_pack_strips(engine, gemm, scratch->strips, linear->x, linear->x_stride, linear->m, linear->k);
+                              gemm_blocks(gemm, linear->m, linear->matrix->rows, threads_count(engine->threads))};
+    linear_pack_strips(engine, gemm, scratch->strips, linear->x, linear->x_stride, linear->m, linear->matrix->cols);
     threads_run(engine->threads, gemm_blocks_count(&job.blocks), product_block, &job);
 }
 

@@ -14,6 +14,7 @@ void linear_pack(struct quire_engine *engine, void *panels, const struct matrix 
 struct linear_scratch {
     void *strips; /* the packed rows */
     float *sums;  /* [threads][gemm_sums_floats] */
+    void *parts;  /* [threads][gemm_part_bytes], for weights that are not packed */
 };
 size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k);
 
@@ -21,16 +22,17 @@ size_t linear_strips_bytes(const struct gemm *gemm, size_t m, size_t k);
 void linear_pack_strips(struct quire_engine *engine, const struct gemm *gemm, void *strips, const float *x,
                         size_t x_stride, size_t m, size_t k);
 
-/* y[m][n] = x[m][k] . w[n][k]^T, through the edge; strides in floats. Where nothing is added, y is undefined when the
- * engine was cancelled meanwhile. */
+/* y[m][rows] = x[m][cols] . matrix^T, through the edge; strides in floats. Where nothing is added, y is undefined when
+ * the engine was cancelled meanwhile. */
 struct linear {
     float *y;
     size_t y_stride;
     const float *x;
     size_t x_stride;
-    const void *panels; /* w, packed */
-    size_t m, n, k;
-    struct gemm_edge edge; /* bias: [n] */
+    const struct matrix *matrix;
+    const void *panels; /* the matrix, packed; NULL: it is packed on the way, for products that use it once */
+    size_t m;
+    struct gemm_edge edge; /* bias: [rows] */
     bool gelu;             /* y = gelu(y) */
 };
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear);

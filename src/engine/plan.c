@@ -58,7 +58,7 @@ static struct needs measure(const struct quire_model *model, const struct kernel
                opts->draft_tokens * f * config->vocab_size;
     if (opts->draft_tokens > 0)
         n.fixed += n_all * PLAN_DRAFT_TOKEN_BYTES;
-    n.packed = layer_packed_bytes(model, gemm) +
+    n.packed = layer_packed_bytes(model, gemm, n_threads) +
                f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
                layer_strips_bytes(config, gemm, 1);
     if (opts->logprobs)

@@ -93,7 +93,7 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
     p->memory = mem_aligned(chunk * (d_model + layer_wide_floats(config)) + n_threads * (sums + scratch), sizeof(float),
                             "a chunk of tokens", err);
     p->strips = mem_aligned(layer_strips_bytes(config, gemm, chunk), 1, "a chunk of tokens", err);
-    p->packed = mem_aligned(layer_packed_bytes(engine->model, gemm), 1, "one layer's weights", err);
+    p->packed = mem_aligned(layer_packed_bytes(engine->model, gemm, n_threads), 1, "one layer's weights", err);
     p->x = mem_aligned((size_t)plan->span_tokens, d_model * sizeof(float), "a span of tokens", err);
     if (!p->memory || !p->strips || !p->packed || !p->x)
         return QUIRE_ERR_NO_MEMORY;
@@ -159,7 +159,8 @@ static quire_status run_phase(struct prefill *p, quire_error *err)
     struct quire_book *book = p->book;
     struct quire_engine *engine = book->engine;
     struct kv_flight *at = &p->at;
-    layer_pack(engine, &p->buffers, at->layer, (enum layer_phase)at->phase);
+    layer_pack(engine, &p->buffers, at->layer, (enum layer_phase)at->phase, at->span_end - at->next_token,
+               book->plan.figures.chunk_tokens);
     while (at->next_token < at->span_end) {
         quire_status status = report(p, err);
         if (status != QUIRE_OK)

@@ -59,37 +59,78 @@ struct gemm_block gemm_block_at(const struct gemm_blocks *blocks, size_t index)
                                size_min(blocks->columns, blocks->n - column)};
 }
 
+/* A block's panels: packed, one behind the other, or packed part by part of what is stored, when they are needed. */
+struct panels {
+    const unsigned char *packed; /* NULL: */
+    const struct kernels *kernels;
+    const struct stored_matrix *stored;
+    void *part;
+};
+
+/* The part of a panel that the step is for; column: the panel's first. */
+static void take_panel(struct gemm_step *step, const struct gemm *gemm, const struct panels *panels, size_t column,
+                       size_t first_k, size_t k)
+{
+    const struct stored_matrix *w = panels->stored;
+    step->panel = panels->part;
+    step->k_padded = step->n_k;
+    step->first_k = 0;
+    if (panels->packed) {
+        step->panel = panels->packed + step->nth_panel * gemm_panel_bytes(gemm, k);
+        step->k_padded = gemm_padded(gemm, k);
+        step->first_k = first_k;
+    } else {
+        size_t offset = first_k / quire_dtype_block_elements(w->type) * quire_dtype_block_bytes(w->type);
+        kernels_pack_panel(panels->kernels, gemm, panels->part, (const unsigned char *)w->data + offset, w->row_bytes,
+                           w->type, column, w->n_rows, size_min(gemm->depth, k - first_k));
+    }
+}
+
 /* Part by part of k: all sums of the block take part in each before the next. */
-void gemm_multiply_block(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panels,
-                         float *sums, struct gemm_block block, size_t k, const struct gemm_edge *edge)
+static void multiply_block(const struct gemm *gemm, float *y, size_t y_stride, const void *strips,
+                           const struct panels *panels, float *sums, struct gemm_block block, size_t k,
+                           const struct gemm_edge *edge)
 {
     size_t k_padded = gemm_padded(gemm, k), strip_bytes = gemm_strip_bytes(gemm, k);
     size_t n_strips = size_pieces(block.n_rows, gemm->strip_rows),
            n_panels = size_pieces(block.n_columns, gemm->panel_columns);
     const unsigned char *first_strip = (const unsigned char *)strips + block.row / gemm->strip_rows * strip_bytes;
-    const unsigned char *first_panel =
-        (const unsigned char *)panels + block.column / gemm->panel_columns * gemm_panel_bytes(gemm, k);
-    struct gemm_step step = {.k_padded = k_padded};
-    for (; step.first_k < k_padded; step.first_k += gemm->depth) {
-        step.n_k = size_min(gemm->depth, k_padded - step.first_k);
-        step.add = step.first_k > 0;
+    for (size_t first_k = 0; first_k < k_padded; first_k += gemm->depth) {
+        struct gemm_step step = {.n_k = size_min(gemm->depth, k_padded - first_k), .add = first_k > 0};
+        step.goes_on = first_k + step.n_k < k_padded;
         for (size_t p = 0; p < n_panels; p++) {
             size_t column = p * gemm->panel_columns;
             struct gemm_edge here = *edge;
             here.bias = edge->bias ? edge->bias + block.column + column : NULL;
             step.nth_panel = p;
-            step.panel = first_panel + p * gemm_panel_bytes(gemm, k);
+            take_panel(&step, gemm, panels, block.column + column, first_k, k);
             for (size_t s = 0; s < n_strips; s++) {
                 size_t row = s * gemm->strip_rows;
                 float *tile = sums + (p * gemm_block_rows(gemm) + row) * gemm->panel_columns;
                 step.nth_strip = s;
-                step.strip = first_strip + s * strip_bytes;
+                step.strip = first_strip + s * strip_bytes + gemm_strip_bytes(gemm, first_k);
                 step.n_rows = size_min(gemm->strip_rows, block.n_rows - row);
                 gemm->multiply(tile, &step);
-                if (step.first_k + step.n_k == k_padded)
+                if (!step.goes_on)
                     gemm->finish(y + (block.row + row) * y_stride + block.column + column, y_stride, tile, step.n_rows,
                                  size_min(gemm->panel_columns, block.n_columns - column), &here);
             }
         }
     }
+}
+
+void gemm_multiply_block(const struct gemm *gemm, float *y, size_t y_stride, const void *strips, const void *panels,
+                         float *sums, struct gemm_block block, size_t k, const struct gemm_edge *edge)
+{
+    size_t first = block.column / gemm->panel_columns * gemm_panel_bytes(gemm, k);
+    const struct panels packed = {.packed = (const unsigned char *)panels + first};
+    multiply_block(gemm, y, y_stride, strips, &packed, sums, block, k, edge);
+}
+
+void kernels_multiply_stored(const struct kernels *kernels, const struct gemm *gemm, float *y, size_t y_stride,
+                             const void *strips, const struct stored_matrix *w, void *part, float *sums,
+                             struct gemm_block block, size_t k, const struct gemm_edge *edge)
+{
+    const struct panels stored = {.kernels = kernels, .stored = w, .part = part};
+    multiply_block(gemm, y, y_stride, strips, &stored, sums, block, k, edge);
 }

@@ -45,12 +45,14 @@ static inline void gemm_finish_rows(float *y, size_t y_stride, const float *sums
             y[j] = gemm_edge_apply(edge, y[j], sums[j], j);
 }
 
-/* Elements [first_k, first_k + n_k) of a strip times those of a panel. */
+/* n_k elements of a strip times elements [first_k, first_k + n_k) of a panel of k_padded. */
 struct gemm_step {
-    const void *strip, *panel;
+    const void *strip; /* its first element of the step */
+    const void *panel;
     size_t k_padded, first_k, n_k;
     size_t n_rows;               /* that the strip has: what the others' sums become does not matter */
     bool add;                    /* to what the sums hold */
+    bool goes_on;                /* the strip, behind this step */
     size_t nth_strip, nth_panel; /* in their block: what is asked for ahead of its use is shared out by them */
 };
 
@@ -105,6 +107,12 @@ static inline size_t gemm_strip_bytes(const struct gemm *gemm, size_t k)
 static inline size_t gemm_panel_bytes(const struct gemm *gemm, size_t k)
 {
     return gemm->panel_columns * gemm_row_bytes(gemm, k);
+}
+
+/* Of the elements of k that one multiplication takes. */
+static inline size_t gemm_part_bytes(const struct gemm *gemm, size_t k)
+{
+    return gemm_panel_bytes(gemm, k < gemm->depth ? k : gemm->depth);
 }
 
 /* Rows of a block: about 512, so that their sums stay in L2 beside the panel; and the floats of a block's sums. */

@@ -78,7 +78,7 @@ static void amx_pack_columns_turned(void *panel, size_t k_padded, size_t column,
 
 static void amx_multiply_strip(float *sums, const struct gemm_step *step)
 {
-    const unsigned char *strip = (const unsigned char *)step->strip + step->first_k * AMX_LINE;
+    const unsigned char *strip = step->strip;
     const unsigned char *panel = (const unsigned char *)step->panel + step->first_k * AMX_LINE;
     size_t part_bytes = AMX_DEPTH * AMX_LINE, n_steps = step->n_k / AMX_STEP;
     struct amx_rows rows = {strip, 64, 64 * AMX_BLOCK};
@@ -86,8 +86,11 @@ static void amx_multiply_strip(float *sums, const struct gemm_step *step)
     struct amx_ahead ahead = {strip + part_bytes + step->nth_panel % AMX_PANELS * (part_bytes / AMX_PANELS),
                               panel + part_bytes + step->nth_strip % AMX_STRIPS * (part_bytes / AMX_STRIPS),
                               AMX_BLOCK / AMX_PANELS, AMX_BLOCK / AMX_STRIPS};
-    if (step->first_k + step->n_k < step->k_padded)
+    if (step->first_k + step->n_k < step->k_padded) /* both go on; compiled for each, so that counts are known */
         multiply_amx(sums, AMX_BLOCK, rows, columns, n_steps, step->add, ahead);
+    else if (step->goes_on)
+        multiply_amx(sums, AMX_BLOCK, rows, columns, n_steps, step->add,
+                     (struct amx_ahead){.rows = ahead.rows, .row_lines = ahead.row_lines});
     else
         multiply_amx(sums, AMX_BLOCK, rows, columns, n_steps, step->add, (struct amx_ahead){0});
 }

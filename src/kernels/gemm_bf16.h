@@ -164,7 +164,7 @@ INLINE void multiply_pairs(int n_rows, int n_vectors, __m512 (*sums)[BF16_VECTOR
 
 static void bf16_multiply(float *sums, const struct gemm_step *step)
 {
-    const int32_t *x = (const int32_t *)step->strip + step->first_k / 2 * BF16_STRIP;
+    const int32_t *x = step->strip;
     const int32_t *w = (const int32_t *)step->panel + step->first_k / 2 * PANEL;
     __m512 s[BF16_STRIP][BF16_VECTORS];
     multiply_pairs(BF16_STRIP, BF16_VECTORS, s, x, 1, BF16_STRIP, w, PANEL, step->n_k / 2);

@@ -119,7 +119,7 @@ static void fixed_multiply(float *sums, const struct gemm_step *step)
     if (!step->add)
         memset(sums, 0, (size_t)FIXED_STRIP * PANEL * sizeof *sums);
     for (size_t column = 0; column < PANEL; column += FIXED_TILE) {
-        const int32_t *x = (const int32_t *)step->strip + first * FIXED_STRIP;
+        const int32_t *x = step->strip;
         const int32_t *w =
             (const int32_t *)step->panel + column * (step->k_padded / I16_BLOCK) * FIXED_ROW_INTS + first * FIXED_TILE;
         for (size_t i = 0; i < n_blocks; i++) {

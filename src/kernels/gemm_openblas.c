@@ -58,7 +58,7 @@ static void pack_columns_turned(void *panel, size_t k_padded, size_t column, siz
 
 static void multiply(float *sums, const struct gemm_step *step)
 {
-    const float *x = (const float *)step->strip + step->first_k, *w = (const float *)step->panel + step->first_k;
+    const float *x = step->strip, *w = (const float *)step->panel + step->first_k;
     blasint k = (blasint)step->k_padded;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)step->n_rows, PANEL_COLUMNS, (blasint)step->n_k, 1.0f,
                 x, k, w, k, step->add ? 1.0f : 0.0f, sums, PANEL_COLUMNS);

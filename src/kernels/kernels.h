@@ -196,6 +196,19 @@ const struct kernels *kernels_at(size_t index, int *is_available);
 void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
                         size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
 
+/* Rows as they are stored, row_bytes apart. */
+struct stored_matrix {
+    const void *data;
+    size_t row_bytes, n_rows;
+    quire_dtype type;
+};
+
+/* gemm_multiply_block of w as it is stored, to the same bits: its panels are packed part by part and used at once. Worth
+ * it where all rows are in one block, so that no panel is packed twice. part: scratch of gemm_part_bytes. */
+void kernels_multiply_stored(const struct kernels *kernels, const struct gemm *gemm, float *y, size_t y_stride,
+                             const void *strips, const struct stored_matrix *w, void *part, float *sums,
+                             struct gemm_block block, size_t k, const struct gemm_edge *edge);
+
 /* Bytes of a vector of n numbers in fixed point, and its parts in so much memory, which is aligned to 64 bytes. */
 size_t fixed_bytes(size_t n);
 struct fixed fixed_cut(void *memory, size_t n);

@@ -65,7 +65,7 @@ static void release_product(struct product *p)
     free(p->bias);
 }
 
-/* y[m][n] of rows [first, first + m), in blocks for so many threads. */
+/* y[m][n] of rows [first, first + m), in blocks for so many threads; with panels packed before and on the way. */
 static void multiply(float *y, const struct product *p, size_t first, size_t m, const struct gemm_edge *edge,
                      size_t n_threads)
 {
@@ -76,7 +76,10 @@ static void multiply(float *y, const struct product *p, size_t first, size_t m, 
     size_t sums_bytes = gemm_sums_floats(gemm) * sizeof(float);
     struct gemm_blocks blocks = gemm_blocks(gemm, m, p->n, n_threads);
     unsigned char *strips = guarded(n_strips * strip_bytes), *panels = guarded(n_panels * panel_bytes);
-    float *sums = guarded(sums_bytes);
+    float *sums = guarded(sums_bytes), *again = malloc(m * p->n * sizeof *again);
+    unsigned char *part = guarded(gemm_part_bytes(gemm, p->k));
+    const struct stored_matrix stored = {p->w, row_bytes(p), p->n, p->type};
+    memcpy(again, y, m * p->n * sizeof *again);
     for (size_t i = 0; i < n_strips; i++) {
         size_t row = i * gemm->strip_rows, n_rows = m - row < gemm->strip_rows ? m - row : gemm->strip_rows;
         gemm->pack_strip(strips + i * strip_bytes, p->x + (first + row) * p->k, p->k, n_rows, p->k);
@@ -86,12 +89,19 @@ static void multiply(float *y, const struct product *p, size_t first, size_t m, 
                            j * gemm->panel_columns, p->n, p->k);
     for (size_t i = gemm_blocks_count(&blocks); i-- > 0;)
         gemm_multiply_block(gemm, y, p->n, strips, panels, sums, gemm_block_at(&blocks, i), p->k, edge);
+    for (size_t i = gemm_blocks_count(&blocks); i-- > 0;)
+        kernels_multiply_stored(p->kernels, gemm, again, p->n, strips, &stored, part, sums, gemm_block_at(&blocks, i),
+                                p->k, edge);
+    CHECK_EQ_INT(memcmp(y, again, m * p->n * sizeof *y), 0);
+    check_guard(part, gemm_part_bytes(gemm, p->k));
     check_guard(strips, n_strips * strip_bytes);
     check_guard(panels, n_panels * panel_bytes);
     check_guard(sums, sums_bytes);
     free(strips);
     free(panels);
     free(sums);
+    free(part);
+    free(again);
 }
 
 static bool is_fixed(const struct gemm *gemm)
