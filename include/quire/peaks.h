@@ -34,7 +34,8 @@ typedef struct quire_peaks {
 QUIRE_API quire_status quire_peaks_measure_units(quire_peaks *peaks, const char *isa, uint32_t n_threads,
                                                  quire_error *err);
 
-/* Reading memory that no cache holds. It takes `n_bytes` (0: 1 GiB) while it measures. Errors: NO_MEMORY. */
+/* Reading memory that no cache holds, with loads as wide as the processor has. It takes `n_bytes` (0: 1 GiB) while it
+ * measures. Errors: NO_MEMORY. */
 QUIRE_API quire_status quire_peaks_measure_memory(quire_peaks *peaks, uint32_t n_threads, uint64_t n_bytes,
                                                   quire_error *err);
 

@@ -54,7 +54,8 @@ static double time_product(struct quire_engine *engine, const struct trial *tria
         double start = sys_now();
         linear_product(engine, &trial->scratch, linear);
         double seconds = sys_now() - start;
-        double speed = seconds > 0 ? 2.0 * (double)linear->m * linear->matrix->rows * linear->matrix->cols / seconds : 0;
+        double speed =
+            seconds > 0 ? 2.0 * (double)linear->m * linear->matrix->rows * linear->matrix->cols / seconds : 0;
         best = speed > best ? speed : best;
     }
     return engine_is_cancelled(engine) ? 0 : best;

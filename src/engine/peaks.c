@@ -146,41 +146,54 @@ double quire_peaks_flops(const quire_peaks *peaks, const char *isa)
 
 /* --- memory ------------------------------------------------------------------------------------------------------ */
 
-enum { READ_PART = 1 << 20, READ_SUMS = 16 };
+enum { READ_PART = 1 << 20 };
+
+struct read_job {
+    const struct kernels *kernels;
+    unsigned char *memory;
+};
+
+/* With loads as wide as the processor's: 16 bytes at a time get no more than three quarters of what there is. */
+static const struct kernels *widest_kernels(void)
+{
+    const struct kernels *widest = NULL, *kernels;
+    int is_available;
+    for (size_t i = 0; (kernels = kernels_at(i, &is_available)) != NULL; i++)
+        if (is_available)
+            widest = kernels;
+    return widest;
+}
 
 static void read_part(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    const uint64_t *p = (const uint64_t *)context + item * (READ_PART / sizeof(uint64_t));
-    uint64_t sums[READ_SUMS] = {0};
-    for (size_t i = 0; i < READ_PART / sizeof(uint64_t); i += READ_SUMS)
-        for (size_t j = 0; j < READ_SUMS; j++)
-            sums[j] += p[i + j];
-    for (size_t j = 1; j < READ_SUMS; j++)
-        sums[0] += sums[j];
-    __asm__ volatile("" : : "r"(sums[0])); /* the sum is used, as far as the compiler knows */
+    const struct read_job *job = context;
+    volatile uint32_t used = job->kernels->fold(job->memory + item * READ_PART, READ_PART);
+    (void)used;
 }
 
 /* Each page is touched first by a worker, as the engine's weights are. */
 static void write_part(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
-    memset((unsigned char *)context + item * READ_PART, 1, READ_PART);
+    const struct read_job *job = context;
+    memset(job->memory + item * READ_PART, 1, READ_PART);
 }
 
 quire_status quire_peaks_measure_memory(quire_peaks *peaks, uint32_t n_threads, uint64_t n_bytes, quire_error *err)
 {
     struct threads *threads;
+    struct read_job job = {.kernels = widest_kernels()};
     size_t n_parts = (size_t)((n_bytes ? n_bytes : 1 << 30) / READ_PART) + (n_bytes > 0 && n_bytes < READ_PART);
-    void *memory = mem_aligned(n_parts, READ_PART, "measuring memory", err);
-    if (!memory)
+    job.memory = mem_aligned(n_parts, READ_PART, "measuring memory", err);
+    if (!job.memory)
         return QUIRE_ERR_NO_MEMORY;
     quire_status status = threads_open(&threads, n_threads ? n_threads : threads_available(), err);
     if (status == QUIRE_OK) {
-        threads_run(threads, n_parts, write_part, memory);
-        raise_to(&peaks->memory_read, (double)n_parts * READ_PART / least_seconds(threads, n_parts, read_part, memory));
+        threads_run(threads, n_parts, write_part, &job);
+        raise_to(&peaks->memory_read, (double)n_parts * READ_PART / least_seconds(threads, n_parts, read_part, &job));
         threads_close(threads);
     }
-    free(memory);
+    free(job.memory);
     return status;
 }

@@ -96,6 +96,10 @@ struct kernels {
     /* dst[0..n) = the numbers stored at src: in every table the same, bit for bit. */
     void (*unpack)(quire_dtype type, float *dst, const void *src, size_t n);
 
+    /* All 32-bit words of n_bytes, a multiple of 256, folded into one by exclusive or: reading, and nothing else, for
+     * measuring. */
+    uint32_t (*fold)(const void *p, size_t n_bytes);
+
     /* sum of w[i] * x[i], w stored in a type that has no dot_fixed. */
     float (*dot)(quire_dtype type, const void *w, const float *x, size_t n);
 

@@ -254,11 +254,20 @@ static void attend_one(const struct attention_tile *tile, quire_kv_type type, co
     tile->sum[0] = (float)sum;
 }
 
+static uint32_t fold(const void *p, size_t n_bytes)
+{
+    uint32_t all = 0;
+    for (size_t i = 0; i < n_bytes; i += sizeof all)
+        all ^= load_u32((const unsigned char *)p + i);
+    return all;
+}
+
 const struct kernels kernels_ref = {
     .name = "ref",
     .gemm = &gemm_openblas,
     .gemm_exact = &gemm_openblas,
     .unpack = blocks_unpack,
+    .fold = fold,
     .dot = dot,
     .layernorm = layernorm,
     .rmsnorm = rmsnorm,

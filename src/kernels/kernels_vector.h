@@ -271,6 +271,22 @@ static void unpack(quire_dtype type, float *dst, const void *src, size_t n)
     of_type[type](dst, src, n);
 }
 
+static uint32_t fold(const void *p, size_t n_bytes)
+{
+    uvec words[4] = {{0}}, next;
+    uint32_t lanes[W], all = 0;
+    for (size_t i = 0; i < n_bytes; i += sizeof words)
+        for (size_t j = 0; j < 4; j++) {
+            memcpy(&next, (const unsigned char *)p + i + j * sizeof next, sizeof next);
+            words[j] ^= next;
+        }
+    words[0] = (words[0] ^ words[1]) ^ (words[2] ^ words[3]);
+    memcpy(lanes, &words[0], sizeof lanes);
+    for (size_t j = 0; j < W; j++)
+        all ^= lanes[j];
+    return all;
+}
+
 /* --- dot products ---------------------------------------------------------------------------------------------- */
 
 /* While rows are multiplied, as many behind them are asked for, one after the other: a memory that is read straight on

@@ -236,6 +236,21 @@ static void rows(void)
     for_all_tables(check_rows);
 }
 
+static void check_fold(const struct kernels *k, const struct kernels *ref)
+{
+    uint32_t words[4 * 64], want = 0;
+    uint64_t seed = 4;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        want ^= words[i] = (uint32_t)(test_random(&seed) >> 16);
+    CHECK_EQ_INT(k->fold(words, sizeof words), want);
+    CHECK_EQ_INT(ref->fold(words, sizeof words), want);
+}
+
+static void fold(void)
+{
+    for_all_tables(check_fold);
+}
+
 static void check_gelu(const struct kernels *k, const struct kernels *ref)
 {
     enum { N = 4001 };
@@ -296,6 +311,7 @@ static const struct test tests[] = {
     {"all_halves", all_halves},
     {"half_rounding", half_rounding},
     {"rows", rows},
+    {"fold", fold},
     {"gelu", gelu},
     {"choice", choice},
     {"threads that products bear", threads_that_products_bear},
