@@ -49,7 +49,7 @@ size_t head_buffers_floats(const quire_config *config, const struct kernels *ker
     const struct gemm *gemm = kernels->gemm_exact;
     size_t per_row = (size_t)config->d_model + config->vocab_size + 1;
     return PLAN_LOGIT_ROWS * per_row + linear_strips_bytes(gemm, PLAN_LOGIT_ROWS, config->d_model) / sizeof(float) +
-           n_threads * (gemm_panel_bytes(gemm, config->d_model) / sizeof(float) + gemm_sums_floats(gemm));
+           n_threads * (gemm_part_bytes(gemm, config->d_model) / sizeof(float) + gemm_sums_floats(gemm));
 }
 
 void head_buffers_cut(struct head_buffers *out, float *memory, const quire_config *config,
@@ -60,8 +60,8 @@ void head_buffers_cut(struct head_buffers *out, float *memory, const quire_confi
     out->logits = out->normed + (size_t)PLAN_LOGIT_ROWS * config->d_model;
     out->logprobs = out->logits + (size_t)PLAN_LOGIT_ROWS * config->vocab_size;
     out->strips = out->logprobs + PLAN_LOGIT_ROWS;
-    out->panels = out->strips + linear_strips_bytes(gemm, PLAN_LOGIT_ROWS, config->d_model) / sizeof(float);
-    out->sums = out->panels + n_threads * (gemm_panel_bytes(gemm, config->d_model) / sizeof(float));
+    out->parts = out->strips + linear_strips_bytes(gemm, PLAN_LOGIT_ROWS, config->d_model) / sizeof(float);
+    out->sums = out->parts + n_threads * (gemm_part_bytes(gemm, config->d_model) / sizeof(float));
 }
 
 struct logits_job {
@@ -71,7 +71,7 @@ struct logits_job {
     size_t n;
 };
 
-/* All rows' logits for one panel of the vocabulary, packed by the thread that uses it. */
+/* All rows' logits for one panel of the vocabulary. */
 static void logits_panel(void *context, size_t item, uint32_t worker)
 {
     const struct logits_job *job = context;
@@ -79,12 +79,13 @@ static void logits_panel(void *context, size_t item, uint32_t worker)
     const struct kernels *kernels = job->engine->kernels;
     const struct gemm *gemm = kernels->gemm_exact;
     const struct matrix *w = &model->lm_head;
+    const struct stored_matrix stored = {w->data, w->row_bytes, w->rows, w->type};
     size_t first = item * gemm->panel_columns, n = size_min(gemm->panel_columns, w->rows - first);
-    unsigned char *panel = (unsigned char *)job->buffers->panels + worker * gemm_panel_bytes(gemm, w->cols);
-    kernels_pack_panel(kernels, gemm, panel, w->data, w->row_bytes, w->type, first, w->rows, w->cols);
-    gemm_multiply_block(gemm, job->buffers->logits + first, model->config.vocab_size, job->buffers->strips, panel,
-                        job->buffers->sums + worker * gemm_sums_floats(gemm),
-                        (struct gemm_block){.n_rows = job->n, .n_columns = n}, w->cols, &(struct gemm_edge){0});
+    const struct gemm_block block = {.n_rows = job->n, .column = first, .n_columns = n};
+    void *part = (unsigned char *)job->buffers->parts + worker * gemm_part_bytes(gemm, w->cols);
+    kernels_multiply_stored(kernels, gemm, job->buffers->logits, model->config.vocab_size, job->buffers->strips,
+                            &stored, part, job->buffers->sums + worker * gemm_sums_floats(gemm), block, w->cols,
+                            &(struct gemm_edge){0});
 }
 
 static void logprob_row(void *context, size_t item, uint32_t worker)

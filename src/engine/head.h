@@ -16,7 +16,7 @@ struct head_buffers {
     float *logits;   /* [PLAN_LOGIT_ROWS][vocab_size] */
     float *logprobs; /* [PLAN_LOGIT_ROWS] */
     float *strips;   /* the rows, packed */
-    float *panels;   /* [threads] panel */
+    float *parts;    /* [threads][gemm_part_bytes], as floats */
     float *sums;     /* [threads][gemm_sums_floats] */
 };
 
