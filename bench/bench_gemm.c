@@ -36,6 +36,7 @@ static void run(const struct kernels *kernels, size_t m, size_t k)
     float *sums = buffer(gemm_sums_floats(gemm) * sizeof *sums);
     unsigned char *w = buffer(n * row_bytes), *strips = buffer(n_strips * gemm_strip_bytes(gemm, k));
     unsigned char *panels = buffer(n / gemm->panel_columns * panel_bytes);
+    const struct stored_matrix stored = {w, row_bytes, n, QUIRE_DTYPE_Q4_0};
     double best_product = 1e9, best_panels = 1e9, best_strips = 1e9;
     struct gemm_blocks blocks = gemm_blocks(gemm, m, n, 1);
     struct rng rng = {1}; /* numbers of many bits: zeros cost a processor less power, and so time */
@@ -52,8 +53,7 @@ static void run(const struct kernels *kernels, size_t m, size_t k)
                              size_min(gemm->strip_rows, m - i * gemm->strip_rows), k);
         double packed = sys_now();
         for (size_t j = 0; j < n; j += gemm->panel_columns)
-            kernels_pack_panel(kernels, gemm, panels + j / gemm->panel_columns * panel_bytes, w, row_bytes,
-                               QUIRE_DTYPE_Q4_0, j, n, k);
+            kernels_pack_panel(kernels, gemm, panels + j / gemm->panel_columns * panel_bytes, &stored, j, k);
         double ready = sys_now();
         for (size_t i = 0; i < gemm_blocks_count(&blocks); i++)
             gemm_multiply_block(gemm, y, n, strips, panels, sums, gemm_block_at(&blocks, i), k, &(struct gemm_edge){0});

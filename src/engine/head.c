@@ -79,7 +79,7 @@ static void logits_panel(void *context, size_t item, uint32_t worker)
     const struct kernels *kernels = job->engine->kernels;
     const struct gemm *gemm = kernels->gemm_exact;
     const struct matrix *w = &model->lm_head;
-    const struct stored_matrix stored = {w->data, w->row_bytes, w->rows, w->type};
+    const struct stored_matrix stored = linear_stored(w);
     size_t first = item * gemm->panel_columns, n = size_min(gemm->panel_columns, w->rows - first);
     const struct gemm_block block = {.n_rows = job->n, .column = first, .n_columns = n};
     void *part = (unsigned char *)job->buffers->parts + worker * gemm_part_bytes(gemm, w->cols);

@@ -39,7 +39,6 @@ void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint
 {
     const struct matrix *first, *second;
     buffers->first = buffers->second = NULL;
-    buffers->linear.parts = buffers->packed;
     if (n_tokens <= size_min(chunk_tokens, gemm_block_rows(engine->kernels->gemm)))
         return;
     phase_matrices(&engine->model->layers[layer], phase, &first, &second);

@@ -6,6 +6,11 @@ enum { FEW_ROWS = 64 };
 
 /* --- packing --------------------------------------------------------------------------------------------------- */
 
+struct stored_matrix linear_stored(const struct matrix *matrix)
+{
+    return (struct stored_matrix){matrix->data, matrix->row_bytes, matrix->rows, matrix->type};
+}
+
 size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix)
 {
     return size_pieces(matrix->rows, gemm->panel_columns) * gemm_panel_bytes(gemm, matrix->cols);
@@ -13,7 +18,8 @@ size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix)
 
 struct pack_job {
     const struct kernels *kernels;
-    const struct matrix *matrix;
+    struct stored_matrix matrix;
+    size_t n_cols;
     unsigned char *panels;
 };
 
@@ -21,15 +27,14 @@ static void pack_panel(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct pack_job *job = context;
-    const struct matrix *w = job->matrix;
     const struct gemm *gemm = job->kernels->gemm;
-    kernels_pack_panel(job->kernels, gemm, job->panels + item * gemm_panel_bytes(gemm, w->cols), w->data, w->row_bytes,
-                       w->type, item * gemm->panel_columns, w->rows, w->cols);
+    kernels_pack_panel(job->kernels, gemm, job->panels + item * gemm_panel_bytes(gemm, job->n_cols), &job->matrix,
+                       item * gemm->panel_columns, job->n_cols);
 }
 
 void linear_pack(struct quire_engine *engine, void *panels, const struct matrix *matrix)
 {
-    struct pack_job job = {engine->kernels, matrix, panels};
+    struct pack_job job = {engine->kernels, linear_stored(matrix), matrix->cols, panels};
     threads_run(engine->threads, size_pieces(matrix->rows, engine->kernels->gemm->panel_columns), pack_panel, &job);
 }
 
@@ -85,7 +90,7 @@ static void product_block(void *context, size_t item, uint32_t worker)
     if (l->panels) {
         gemm_multiply_block(gemm, l->y, l->y_stride, job->scratch->strips, l->panels, sums, block, w->cols, &l->edge);
     } else {
-        const struct stored_matrix stored = {w->data, w->row_bytes, w->rows, w->type};
+        const struct stored_matrix stored = linear_stored(w);
         void *part = (unsigned char *)job->scratch->parts + worker * gemm_part_bytes(gemm, w->cols);
         kernels_multiply_stored(kernels, gemm, l->y, l->y_stride, job->scratch->strips, &stored, part, sums, block,
                                 w->cols, &l->edge);

@@ -7,6 +7,9 @@
 /* Bytes of a matrix packed for the gemm. */
 size_t linear_packed_bytes(const struct gemm *gemm, const struct matrix *matrix);
 
+/* A matrix of the model, as the kernels see it. */
+struct stored_matrix linear_stored(const struct matrix *matrix);
+
 /* Packs a matrix: all of its panels, one behind the other. */
 void linear_pack(struct quire_engine *engine, void *panels, const struct matrix *matrix);
 

@@ -104,6 +104,7 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
     p->buffers.scratch.memory = p->buffers.linear.sums + n_threads * sums;
     p->buffers.scratch.worker_floats = scratch;
     p->buffers.packed = p->packed;
+    p->buffers.linear.parts = p->packed; /* never both at a time */
     if (!engine->opts.logprobs)
         return QUIRE_OK;
     p->head_memory =

@@ -5,9 +5,10 @@
 #include "kernels.h"
 
 /* Whatever the type and the product: part by part, through float32. */
-void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
-                        size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k)
+void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel,
+                        const struct stored_matrix *w, size_t first, size_t k)
 {
+    quire_dtype type = w->type;
     size_t k_padded = gemm_padded(gemm, k);
     size_t part_bytes = GEMM_PACK_DEPTH / quire_dtype_block_elements(type) * quire_dtype_block_bytes(type);
     float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH];
@@ -18,10 +19,10 @@ void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, 
             for (size_t j = 0; j < GEMM_PACK_COLUMNS; j++) {
                 float *row = part + j * GEMM_PACK_DEPTH;
                 size_t at = first + column + j;
-                size_t n = at < n_rows ? n_k : 0;
+                size_t n = at < w->n_rows ? n_k : 0;
                 if (n > 0) {
-                    const unsigned char *stored = (const unsigned char *)w + at * row_bytes + offset;
-                    for (size_t b = part_bytes; b < 2 * part_bytes && offset + b < row_bytes; b += 64)
+                    const unsigned char *stored = (const unsigned char *)w->data + at * w->row_bytes + offset;
+                    for (size_t b = part_bytes; b < 2 * part_bytes && offset + b < w->row_bytes; b += 64)
                         __builtin_prefetch(stored + b); /* this row's next part: sixteen rows are read by turns */
                     kernels->unpack(type, row, stored, n);
                 }
@@ -61,7 +62,7 @@ struct gemm_block gemm_block_at(const struct gemm_blocks *blocks, size_t index)
 
 /* A block's panels: packed, one behind the other, or packed part by part of what is stored, when they are needed. */
 struct panels {
-    const unsigned char *packed; /* NULL: */
+    const unsigned char *packed; /* from the block's first on; NULL: */
     const struct kernels *kernels;
     const struct stored_matrix *stored;
     void *part;
@@ -71,7 +72,6 @@ struct panels {
 static void take_panel(struct gemm_step *step, const struct gemm *gemm, const struct panels *panels, size_t column,
                        size_t first_k, size_t k)
 {
-    const struct stored_matrix *w = panels->stored;
     step->panel = panels->part;
     step->k_padded = step->n_k;
     step->first_k = 0;
@@ -80,9 +80,10 @@ static void take_panel(struct gemm_step *step, const struct gemm *gemm, const st
         step->k_padded = gemm_padded(gemm, k);
         step->first_k = first_k;
     } else {
-        size_t offset = first_k / quire_dtype_block_elements(w->type) * quire_dtype_block_bytes(w->type);
-        kernels_pack_panel(panels->kernels, gemm, panels->part, (const unsigned char *)w->data + offset, w->row_bytes,
-                           w->type, column, w->n_rows, size_min(gemm->depth, k - first_k));
+        struct stored_matrix w = *panels->stored;
+        size_t offset = first_k / quire_dtype_block_elements(w.type) * quire_dtype_block_bytes(w.type);
+        w.data = (const unsigned char *)w.data + offset;
+        kernels_pack_panel(panels->kernels, gemm, panels->part, &w, column, size_min(gemm->depth, k - first_k));
     }
 }
 

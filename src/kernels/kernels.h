@@ -195,11 +195,6 @@ quire_status kernels_choose(const struct kernels **out, const char *isa, quire_e
 /* Whether the processor runs the table at `index`; NULL behind the last. For tests that go over all of them. */
 const struct kernels *kernels_at(size_t index, int *is_available);
 
-/* Columns [first, first + panel_columns) of a product with a stored matrix, as a panel: rows `first`.. of w, each
- * row_bytes behind the other, of k numbers of that type. Rows from n_rows on are zero. */
-void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel, const void *w,
-                        size_t row_bytes, quire_dtype type, size_t first, size_t n_rows, size_t k);
-
 /* Rows as they are stored, row_bytes apart. */
 struct stored_matrix {
     const void *data;
@@ -207,8 +202,13 @@ struct stored_matrix {
     quire_dtype type;
 };
 
-/* gemm_multiply_block of w as it is stored, to the same bits: its panels are packed part by part and used at once. Worth
- * it where all rows are in one block, so that no panel is packed twice. part: scratch of gemm_part_bytes. */
+/* Columns [first, first + panel_columns) of a product with w, as a panel: k numbers of each of its rows `first`.. on.
+ * Rows that w does not have are zero. */
+void kernels_pack_panel(const struct kernels *kernels, const struct gemm *gemm, void *panel,
+                        const struct stored_matrix *w, size_t first, size_t k);
+
+/* gemm_multiply_block of w as it is stored, to the same bits: its panels are packed part by part and used at once.
+ * Worth it where all rows are in one block, so that no panel is packed twice. part: scratch of gemm_part_bytes. */
 void kernels_multiply_stored(const struct kernels *kernels, const struct gemm *gemm, float *y, size_t y_stride,
                              const void *strips, const struct stored_matrix *w, void *part, float *sums,
                              struct gemm_block block, size_t k, const struct gemm_edge *edge);

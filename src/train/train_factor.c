@@ -120,12 +120,13 @@ static void pack_panel(void *context, size_t item, uint32_t worker)
     const struct factor *factor = job->factor;
     unsigned char *panel = job->packed + item * gemm_panel_bytes(gemm, job->n_k);
     size_t first = item * gemm->panel_columns;
+    const struct stored_matrix rows = {factor->data + job->first_k, factor->stride * sizeof(float), job->n_rows,
+                                       QUIRE_DTYPE_F32};
     if (factor->is_transposed)
         pack_panel_turned(job, panel, first, size_min(gemm->panel_columns, job->n_rows - first),
                           worker_scratch(job, worker));
     else
-        kernels_pack_panel(job->net->kernels, gemm, panel, factor->data + job->first_k, factor->stride * sizeof(float),
-                           QUIRE_DTYPE_F32, first, job->n_rows, job->n_k);
+        kernels_pack_panel(job->net->kernels, gemm, panel, &rows, first, job->n_k);
 }
 
 void factor_pack_panels(struct net *net, void *panels, const struct factor *w, size_t n, size_t first_k, size_t n_k)

@@ -85,8 +85,7 @@ static void multiply(float *y, const struct product *p, size_t first, size_t m, 
         gemm->pack_strip(strips + i * strip_bytes, p->x + (first + row) * p->k, p->k, n_rows, p->k);
     }
     for (size_t j = 0; j < n_panels; j++)
-        kernels_pack_panel(p->kernels, gemm, panels + j * panel_bytes, p->w, row_bytes(p), p->type,
-                           j * gemm->panel_columns, p->n, p->k);
+        kernels_pack_panel(p->kernels, gemm, panels + j * panel_bytes, &stored, j * gemm->panel_columns, p->k);
     for (size_t i = gemm_blocks_count(&blocks); i-- > 0;)
         gemm_multiply_block(gemm, y, p->n, strips, panels, sums, gemm_block_at(&blocks, i), p->k, edge);
     for (size_t i = gemm_blocks_count(&blocks); i-- > 0;)
