@@ -74,8 +74,8 @@ struct gemm {
 
     /* The same of a matrix that lies the other way: number k of row (column of y) i is x[k * x_stride + i]. Strips lie
      * one behind the other, and n_rows may be any number. Of a panel's columns only n_columns are there, n_k numbers of
-     * each, from first_k on, a multiple of 2. Rows and columns that are not there, and the padding of k, become zero.
-     * NULL for products in fixed point, which have no use for it: training wants a scale for each number. */
+     * each, from first_k on, a multiple of k_step. Rows and columns that are not there, and the padding of k, become
+     * zero. */
     void (*pack_strips_turned)(void *strips, const float *x, size_t x_stride, size_t n_rows, size_t k);
     void (*pack_columns_turned)(void *panel, size_t k_padded, size_t column, size_t first_k, const float *x,
                                 size_t x_stride, size_t n_columns, size_t n_k);

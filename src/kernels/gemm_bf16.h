@@ -21,46 +21,20 @@ INLINE __m512i bf16_part(const float *x, size_t n)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Where pair p of a row is in what unpacklo and, 8 numbers of 64 bits further, unpackhi make of two rows; three times
- * each, for the three twos of rows. */
-static const int64_t bf16_twos[48] = {0,  0,  0,  1,  1,  1,  8,  8,  8, 9, 9,  9,  2,  2,  2,  3,
-                                      3,  3,  10, 10, 10, 11, 11, 11, 4, 4, 4,  5,  5,  5,  12, 12,
-                                      12, 13, 13, 13, 6,  6,  6,  7,  7, 7, 14, 14, 14, 15, 15, 15};
-
-/* 16 pairs of each of six rows, by pairs: dst[16][6]. */
-INLINE void bf16_turn_strip(uint32_t *dst, const __m512i rows[BF16_STRIP])
-{
-    static const __mmask8 second[3] = {0x92, 0x24, 0x49}, third[3] = {0x24, 0x49, 0x92};
-    __m512i low[3], high[3];
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) {
-        low[i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
-        high[i] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
-    }
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) {
-        __m512i at = _mm512_loadu_si512(bf16_twos + 8 * j);
-        __m512i out = _mm512_permutex2var_epi64(low[0], at, high[0]);
-        out = _mm512_mask_blend_epi64(second[j % 3], out, _mm512_permutex2var_epi64(low[1], at, high[1]));
-        out = _mm512_mask_blend_epi64(third[j % 3], out, _mm512_permutex2var_epi64(low[2], at, high[2]));
-        _mm512_storeu_si512(dst + 16 * j, out);
-    }
-}
-
 static void bf16_pack_strip(void *strip, const float *x, size_t x_stride, size_t n_rows, size_t k)
 {
     uint32_t *dst = strip; /* a pair each */
     for (size_t i = 0; i < k; i += 32, dst += 16 * BF16_STRIP) {
-        __m512i rows[BF16_STRIP];
+        ivec rows[BF16_STRIP];
         size_t n = k - i < 32 ? k - i : 32;
 #pragma GCC unroll 8
         for (size_t r = 0; r < BF16_STRIP; r++)
-            rows[r] = r < n_rows ? bf16_part(x + r * x_stride + i, n) : _mm512_setzero_si512();
+            rows[r] = r < n_rows ? (ivec)bf16_part(x + r * x_stride + i, n) : (ivec){0};
         if (n == 32) {
-            bf16_turn_strip(dst, rows);
+            turn_six(dst, rows);
         } else {
             uint32_t rest[16 * BF16_STRIP];
-            bf16_turn_strip(rest, rows);
+            turn_six(rest, rows);
             memcpy(dst, rest, (n + 1) / 2 * BF16_STRIP * sizeof *dst);
         }
     }

@@ -107,7 +107,7 @@ static quire_status prepare(struct net *net, const quire_config *config, const s
     if (status != QUIRE_OK)
         return status;
     bool is_bf16 = options->precision == TRAIN_BF16;
-    net->gemm = is_bf16 && net->kernels->gemm->pack_strips_turned ? net->kernels->gemm : net->kernels->gemm_exact;
+    net->gemm = is_bf16 ? net->kernels->gemm : net->kernels->gemm_exact;
     net->is_narrow = is_bf16 && net->kernels->attend_narrow && net->config.head_dim % NARROW_STEP == 0 &&
                      net->config.head_dim <= NARROW_MOST;
     net->n_threads = kernels_n_threads(net->kernels, options->n_threads);

@@ -25,8 +25,9 @@ struct threads;
 
 typedef enum train_precision {
     TRAIN_F32, /* every product of float32 factors */
-    TRAIN_BF16 /* factors of matrix products and attention rounded to bfloat16, sums and all else float32; where the
-                  processor has no such products, the same as TRAIN_F32: net_factors tells */
+    TRAIN_BF16 /* factors of matrix products and attention rounded to bfloat16, sums and all else float32. Where
+                  products in 16-bit fixed point are the processor's fastest, those, which are nearer, and float32 in
+                  attention; where it has neither, the same as TRAIN_F32: net_factors tells */
 } train_precision;
 
 struct net_options {

@@ -187,7 +187,7 @@ static quire_status open_net(struct quire_training *t, quire_error *err)
     if (status == QUIRE_OK)
         status = optim_open(&t->optim, t->net, &optim, err);
     if (status == QUIRE_OK && c->precision == TRAIN_BF16 && strcmp(net_factors(t->net), "f32") == 0)
-        training_notice(t, "this processor has no bfloat16 products: amp_bf16 is computed as fp32");
+        training_notice(t, "this processor has no fast products of 16-bit numbers: amp_bf16 is computed as fp32");
     return status;
 }
 

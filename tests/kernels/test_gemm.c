@@ -279,7 +279,8 @@ static void check_turned_strips(const struct gemm *gemm, const float *x, size_t 
 
 static void check_turned_panel(const struct gemm *gemm, const float *x, size_t stride, size_t k, size_t n_columns)
 {
-    size_t panel_bytes = gemm_panel_bytes(gemm, k), k_padded = gemm_padded(gemm, k), half = k / 4 * 2;
+    size_t panel_bytes = gemm_panel_bytes(gemm, k), k_padded = gemm_padded(gemm, k);
+    size_t half = k / 2 / gemm->k_step * gemm->k_step;
     unsigned char *panel = guarded(panel_bytes), *turned = guarded(panel_bytes);
     float part[GEMM_PACK_COLUMNS * GEMM_PACK_DEPTH] = {0};
     for (size_t i = 0; i < k; i++)
@@ -305,8 +306,12 @@ static void check_turned_table(const struct kernels *kernels, const struct kerne
     uint64_t seed = 5;
     for (size_t i = 0; i < 256 * STRIDE; i++)
         x[i] = test_random_float(&seed);
+    x[3 * STRIDE + 7] = NAN;
+    x[70 * STRIDE + 13] = -INFINITY;
+    for (size_t i = 0; i < 64; i++) /* numbers that have no inverse, and no others beside them in rows and columns */
+        x[(64 + i) * STRIDE + 2] = i % 3 ? 0x1p-140f : 0;
     for (size_t g = 0; g < 3; g++)
-        for (size_t i = 0; gemms[g]->pack_strips_turned && i < sizeof depths / sizeof depths[0]; i++) {
+        for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
             for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
                 check_turned_strips(gemms[g], x, STRIDE, depths[i], rows[r]);
             for (size_t n = 0; n <= GEMM_PACK_COLUMNS; n += 4)
