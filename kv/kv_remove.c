@@ -141,6 +141,22 @@ quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_rem
     return status;
 }
 
+/* Whether the disk has room for n_bytes once the shelf takes so much: nothing goes for what will not fit all the same.
+ */
+static quire_status check_disk(const struct kv_store *store, const struct kv_shelf *shelf, uint64_t kept,
+                               uint64_t n_bytes, quire_error *err)
+{
+    uint64_t free_bytes, given_back = kv_shelf_bytes(shelf) - kept;
+    quire_status status = kv_store_free_bytes(store, &free_bytes, err);
+    if (status == QUIRE_OK && n_bytes > free_bytes && n_bytes - free_bytes > given_back)
+        return quire_fail(err, QUIRE_ERR_NO_SPACE,
+                          "%" PRIu64 " MiB are needed in '%s', and %" PRIu64 " MiB are free there, %" PRIu64
+                          " MiB more if books go for the store's limit: free some, or choose another folder with "
+                          "--store",
+                          n_bytes >> 20, store->path, free_bytes >> 20, given_back >> 20);
+    return status;
+}
+
 quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, uint64_t n_bytes, kv_removed removed,
                           void *user, quire_error *err)
 {
@@ -154,8 +170,11 @@ quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, ui
     quire_status status = kv_shelf_load(&shelf, store, err);
     if (status != QUIRE_OK)
         return status;
-    status = kv_shelf_least_bytes(&kept, &shelf, err);
-    if (status == QUIRE_OK && (kept <= limit_bytes - n_bytes || n_bytes == 0)) {
+    status = kv_shelf_bytes_after(&kept, &shelf, limit_bytes - n_bytes, err);
+    bool is_enough = kept <= limit_bytes - n_bytes;
+    if (status == QUIRE_OK && is_enough)
+        status = check_disk(store, &shelf, kept, n_bytes, err);
+    if (status == QUIRE_OK && (is_enough || n_bytes == 0)) {
         status = evict(store, &shelf, limit_bytes - n_bytes, removed, user, err);
         kept = kv_shelf_bytes(&shelf);
     }

@@ -133,16 +133,15 @@ size_t kv_shelf_oldest(const struct kv_shelf *shelf)
     return oldest;
 }
 
-quire_status kv_shelf_least_bytes(uint64_t *out, const struct kv_shelf *shelf, quire_error *err)
+quire_status kv_shelf_bytes_after(uint64_t *out, const struct kv_shelf *shelf, uint64_t limit_bytes, quire_error *err)
 {
     struct kv_shelf rest = *shelf;
     rest.books = mem_calloc(shelf->n, sizeof *rest.books, "a list of books", err);
     if (!rest.books)
         return QUIRE_ERR_NO_MEMORY;
     memcpy(rest.books, shelf->books, shelf->n * sizeof *rest.books);
-    for (size_t i = rest.n; i-- > 0;) /* branches come behind what they begin with */
-        if (may_go(&rest, &rest.books[i]))
-            kv_shelf_drop(&rest, i);
+    for (size_t i; kv_shelf_bytes(&rest) > limit_bytes && (i = kv_shelf_oldest(&rest)) != SIZE_MAX;)
+        kv_shelf_drop(&rest, i);
     *out = kv_shelf_bytes(&rest);
     kv_shelf_release(&rest);
     return QUIRE_OK;

@@ -42,8 +42,9 @@ uint64_t kv_shelf_bytes(const struct kv_shelf *shelf);
  * newer version's. A pure function. */
 size_t kv_shelf_oldest(const struct kv_shelf *shelf);
 
-/* What the books would take if all went that may. Errors: NO_MEMORY. */
-quire_status kv_shelf_least_bytes(uint64_t *out, const struct kv_shelf *shelf, quire_error *err);
+/* What the books would take if the oldest went until they take limit_bytes, or as far as that goes. Errors: NO_MEMORY.
+ */
+quire_status kv_shelf_bytes_after(uint64_t *out, const struct kv_shelf *shelf, uint64_t limit_bytes, quire_error *err);
 
 /* Takes a book off the shelf (not out of the store). */
 void kv_shelf_drop(struct kv_shelf *shelf, size_t index);

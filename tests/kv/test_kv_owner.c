@@ -271,19 +271,19 @@ static void what_stays_is_known_before(void)
     static const uint64_t expected[5] = {100001, 100011, 100101, 101011, 110101};
     quire_error err = {0};
     uint64_t n_bytes = 0;
-    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_OK(kv_shelf_bytes_after(&n_bytes, &shelf, 0, &err));
     CHECK_EQ_INT(n_bytes, 100000);
     for (int i = 0; i < 5; i++) {
         books[i].is_in_use = true;
-        CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+        CHECK_OK(kv_shelf_bytes_after(&n_bytes, &shelf, 0, &err));
         CHECK_EQ_INT(n_bytes, expected[i]);
         books[i].is_in_use = false;
     }
     books[2].status = QUIRE_ERR_FORMAT; /* nobody can use it */
-    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_OK(kv_shelf_bytes_after(&n_bytes, &shelf, 0, &err));
     CHECK_EQ_INT(n_bytes, 100000);
     books[2].status = QUIRE_ERR_MISMATCH; /* a newer version can */
-    CHECK_OK(kv_shelf_least_bytes(&n_bytes, &shelf, &err));
+    CHECK_OK(kv_shelf_bytes_after(&n_bytes, &shelf, 0, &err));
     CHECK_EQ_INT(n_bytes, 100101);
     shelf.books += 2;
     shelf.n = 1;
@@ -329,6 +329,10 @@ static void a_reading_gets_its_room(void)
     CHECK_MESSAGE(err, "--store-limit");
     quire_error_clear(&err);
     CHECK(owner_is_there(&f, 2)); /* to lose it would not have been enough */
+    CHECK_EQ_INT(kv_store_make_room(f.store, (1ull << 60) + all - third, 1ull << 60, &err), QUIRE_ERR_NO_SPACE);
+    CHECK_MESSAGE(err, "--store"); /* the disk has not so much, with it or without */
+    quire_error_clear(&err);
+    CHECK(owner_is_there(&f, 2));
     CHECK_OK(kv_store_make_room(f.store, all, third, &err));
     CHECK(!owner_is_there(&f, 2));
     kv_book_close(book);
