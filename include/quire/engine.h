@@ -73,9 +73,9 @@ typedef struct quire_engine_options {
     uint32_t draft_tokens; /* most tokens that decode computes ahead (quire_book_append_draft), for which room is
                               planned; at most QUIRE_DRAFT_MOST */
     uint32_t n_threads;    /* 0: the processors that this process may use */
-    /* "ref", "base", "avx2", "avx512"; "avx2-i16", "avx512-vnni" (which round the factors of prefill's products to
-     * 16-bit fixed point), "avx512-bf16", "amx-bf16" (to bfloat16), with sums in float32. NULL: QUIRE_ISA, else the
-     * best that runs here. */
+    /* "ref", "base", "avx2", "avx512"; "avx2-i16", "avx2-vnni", "avx512-vnni" (which round the factors of prefill's
+     * products to 16-bit fixed point), "avx512-bf16", "amx-bf16" (to bfloat16), with sums in float32. NULL: QUIRE_ISA,
+     * else the best that runs here. */
     const char *isa;
     quire_progress_fn progress;
     quire_logprobs_fn logprobs;

@@ -212,7 +212,7 @@ const struct option_row option_rows[] = {
     {"threads", 0, "N", OPTION_COUNT, FIELD(n_threads), 1, 1024, ON_ENGINE | ON_TRAIN, GROUP_COMPUTING,
      "threads that compute", "the processors that may be used"},
     {"isa", 0, "NAME", OPTION_TEXT, FIELD(isa), 0, 0, ON_ENGINE | ON_TRAIN, GROUP_COMPUTING,
-     "kernels to use: ref, base, avx2, avx2-i16, avx512, avx512-vnni, avx512-bf16 or amx-bf16",
+     "kernels to use: ref, base, avx2, avx2-i16, avx2-vnni, avx512, avx512-vnni, avx512-bf16 or amx-bf16",
      "$QUIRE_ISA, else the best that runs here"},
 
     {"per-token", 0, NULL, OPTION_FLAG, FIELD(per_token), 0, 0, ON(COMMAND_SCORE), GROUP_OUTPUT,

@@ -24,6 +24,13 @@ static int runs_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
+/* The compilers' names for it are younger than the instructions. */
+static int runs_avx2_vnni(void)
+{
+    unsigned a = 0, b, c, d;
+    return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4);
+}
+
 static int runs_avx512(void)
 {
     return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -76,6 +83,7 @@ static const struct {
 #if defined(__x86_64__)
     {&kernels_avx2, runs_avx2, runs_always},
     {&kernels_avx2_i16, runs_avx2, runs_always},
+    {&kernels_avx2_vnni, runs_avx2_vnni, runs_always},
     {&kernels_avx512, runs_avx512, runs_always},
     {&kernels_avx512_vnni, runs_avx512_vnni, runs_always},
     {&kernels_avx512_bf16, runs_avx512_bf16, likes_avx512_bf16},

@@ -13,6 +13,8 @@ INLINE __m256i add_products(__m256i sums, __m256i a, __m256i b)
 {
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
     return _mm256_dpwssd_epi32(sums, a, b);
+#elif defined(__AVXVNNI__)
+    return _mm256_dpwssd_avx_epi32(sums, a, b);
 #else
     return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
 #endif

@@ -9,6 +9,7 @@ extern const struct kernels kernels_base;
 #if defined(__x86_64__)
 extern const struct kernels kernels_avx2;
 extern const struct kernels kernels_avx2_i16;
+extern const struct kernels kernels_avx2_vnni;
 extern const struct kernels kernels_avx512;
 extern const struct kernels kernels_avx512_vnni;
 extern const struct kernels kernels_avx512_bf16;
