@@ -83,8 +83,7 @@ INLINE void multiply_tile(float *sums, const float *x, const float *w, size_t n_
 
 static void gemm_multiply(float *sums, const struct gemm_step *step)
 {
-    const float *x = step->strip,
-                *w = (const float *)step->panel + step->first_k * TILE_COLUMNS;
+    const float *x = step->strip, *w = (const float *)step->panel + step->first_k * TILE_COLUMNS;
     for (size_t column = 0; column < PANEL; column += TILE_COLUMNS)
         multiply_tile(sums + column, x, w + column * step->k_padded, step->n_k, step->add);
 }

@@ -1,5 +1,5 @@
-/* Numbers of 32 bits, turned over in registers, W x W or six rows of W: part of kernels_vector.h, where W is 8 or 16.
- */
+/* Numbers of 32 bits, turned over in registers: W x W, or six rows of W. Part of kernels_vector.h, where W is 8 or
+ * 16. */
 #if KERNELS_WIDTH == 16
 /* dst[i * dst_stride + j] = src[j * src_stride + i]; strides in numbers. */
 INLINE void transpose(void *dst, size_t dst_stride, const void *src, size_t src_stride)
@@ -34,6 +34,7 @@ INLINE void transpose(void *dst, size_t dst_stride, const void *src, size_t src_
         _mm512_storeu_si512(to + (size_t)(i + 12) * dst_stride, _mm512_shuffle_i32x4(low_odd, high_odd, 0xDD));
     }
 }
+
 /* Where two rows' number i is, as one of 64 bits, in what unpacklo and, 8 further, unpackhi make of them; three times
  * each, for the three twos of rows. */
 static const int64_t turn_twos[48] = {0,  0,  0,  1,  1,  1,  8,  8,  8, 9, 9,  9,  2,  2,  2,  3,
@@ -87,7 +88,8 @@ INLINE void transpose(void *dst, size_t dst_stride, const void *src, size_t src_
     }
 }
 
-/* Four numbers of two rows each, in lanes of 128 bits: the first two of them, at dst, and W / 2 numbers further. */
+/* Four numbers of a strip from each half of the rows: the lower ones at dst, the upper ones four numbers of each row
+ * further. */
 INLINE void store_lanes(uint32_t *dst, __m256i lanes)
 {
     _mm_storeu_si128((__m128i *)(void *)dst, _mm256_castsi256_si128(lanes));
@@ -105,8 +107,7 @@ INLINE void turn_six(uint32_t *dst, const ivec rows[6])
             twos[i] = half ? _mm256_unpackhi_epi32(a, b) : _mm256_unpacklo_epi32(a, b);
         }
         store_lanes(dst, _mm256_unpacklo_epi64(twos[0], twos[1]));
-        store_lanes(dst + 4,
-                    _mm256_blend_epi32(twos[2], twos[0], 0xCC)); /* the first of one, the second of the other */
+        store_lanes(dst + 4, _mm256_blend_epi32(twos[2], twos[0], 0xCC)); /* one's first and the other's second */
         store_lanes(dst + 8, _mm256_unpackhi_epi64(twos[1], twos[2]));
     }
 }
