@@ -115,18 +115,38 @@ static void unpack_rows(float *rows, uint32_t row, quire_kv_type type, const voi
     FOR_TYPE(type, rows_of_type, rows, row, side, n, head_dim)
 }
 
-/* W keys at a time, so that their columns are written in whole vectors. */
+/* columns[i][j] = keys[j][i], for rows of TILE_KEYS. */
+INLINE void turn_keys(float *columns, float keys[W][W], uint32_t n_channels)
+{
+#if KERNELS_WIDTH > 4
+    if (n_channels == W) {
+        transpose(columns, TILE_KEYS, keys, W);
+        return;
+    }
+#endif
+    for (uint32_t i = 0; i < n_channels; i++)
+        for (uint32_t j = 0; j < W; j++)
+            columns[(size_t)i * TILE_KEYS + j] = keys[j][i];
+}
+
+/* W keys at a time, so that their columns are written in whole vectors; those behind n are zeros. */
 INLINE void columns_of_type(quire_kv_type type, float *columns, const void *side, uint32_t n, uint32_t head_dim)
 {
-    for (uint32_t j = 0; j < n; j++) {
-        struct stored_row row = find_row(side, type, head_dim, j);
-        float scale = row_scale(row, type);
+    for (uint32_t first = 0; first < n; first += W) {
+        struct stored_row rows[W];
+        float scales[W], keys[W][W] = {{0}};
+        uint32_t n_keys = n - first < W ? n - first : W;
+        for (uint32_t j = 0; j < n_keys; j++) {
+            rows[j] = find_row(side, type, head_dim, first + j);
+            scales[j] = row_scale(rows[j], type);
+        }
         for (uint32_t c = 0; c < head_dim; c += W) {
-            float part[W];
             uint32_t n_channels = head_dim - c < W ? head_dim - c : W;
-            store(part, (n_channels < W ? load_rest(row, type, c, head_dim) : load_stored(row, type, c)) * scale);
-            for (uint32_t i = 0; i < n_channels; i++)
-                columns[(size_t)(c + i) * TILE_KEYS + j] = part[i];
+            for (uint32_t j = 0; j < n_keys; j++)
+                store(keys[j],
+                      (n_channels < W ? load_rest(rows[j], type, c, head_dim) : load_stored(rows[j], type, c)) *
+                          scales[j]);
+            turn_keys(columns + (size_t)c * TILE_KEYS + first, keys, n_channels);
         }
     }
 }

@@ -4,14 +4,27 @@
 INLINE void norm_back(float *dx, bool adds, float *dweight, float *dbias, const float *dy, const float *x,
                       const float *weight, size_t n, float center, float scale, bool is_centered)
 {
-    double sums[SUMS] = {0}, dots[SUMS] = {0};
-    for (size_t i = 0; i < n; i++) {
+    struct sums sums = {{{0}}}, dots = {{{0}}};
+    double lanes[2][SUMS];
+    size_t whole = n / SUMS * SUMS;
+    for (size_t i = 0; i < whole; i += SUMS)
+        for (size_t v = 0; v < SUM_VECTORS; v++) {
+            size_t at = i + v * W / 2;
+            half_vec gradient = load_half_vec(dy + at) * load_half_vec(weight + at);
+            half_vec normed = (load_half_vec(x + at) - center) * scale;
+            dvec g = to_doubles(gradient);
+            sums.of[v] += g;
+            dots.of[v] += g * to_doubles(normed);
+        }
+    memcpy(lanes[0], &sums, sizeof lanes[0]);
+    memcpy(lanes[1], &dots, sizeof lanes[1]);
+    for (size_t i = whole; i < n; i++) {
         double g = (double)(dy[i] * weight[i]);
-        sums[i % SUMS] += g;
-        dots[i % SUMS] += g * (double)((x[i] - center) * scale);
+        lanes[0][i % SUMS] += g;
+        lanes[1][i % SUMS] += g * (double)((x[i] - center) * scale);
     }
-    float mean = is_centered ? (float)(add_sums(sums) / (double)n) : 0.0f;
-    float dot = (float)(add_sums(dots) / (double)n);
+    float mean = is_centered ? (float)(add_sums(lanes[0]) / (double)n) : 0.0f;
+    float dot = (float)(add_sums(lanes[1]) / (double)n);
     for (size_t i = 0; i < n; i++) {
         float xhat = (x[i] - center) * scale, g = dy[i];
         float d = scale * (g * weight[i] - mean - xhat * dot);
@@ -25,13 +38,8 @@ INLINE void norm_back(float *dx, bool adds, float *dweight, float *dbias, const 
 static void layernorm_back(float *dx, bool adds, float *dweight, float *dbias, const float *dy, const float *x,
                            const float *weight, size_t n, float eps)
 {
-    double sums[SUMS] = {0}, squares[SUMS] = {0};
-    for (size_t i = 0; i < n; i++)
-        sums[i % SUMS] += (double)x[i];
-    double mean = add_sums(sums) / (double)n;
-    for (size_t i = 0; i < n; i++)
-        squares[i % SUMS] += ((double)x[i] - mean) * ((double)x[i] - mean);
-    float scale = (float)(1.0 / sqrt(add_sums(squares) / (double)n + (double)eps)), center = (float)mean;
+    double mean = row_sum(x, n, 0, false) / (double)n;
+    float scale = (float)(1.0 / sqrt(row_sum(x, n, mean, true) / (double)n + (double)eps)), center = (float)mean;
     if (adds && !dbias) /* as good as always: compiled for it */
         norm_back(dx, true, dweight, NULL, dy, x, weight, n, center, scale, true);
     else
@@ -41,10 +49,7 @@ static void layernorm_back(float *dx, bool adds, float *dweight, float *dbias, c
 static void rmsnorm_back(float *dx, bool adds, float *dweight, const float *dy, const float *x, const float *weight,
                          size_t n, float eps)
 {
-    double squares[SUMS] = {0};
-    for (size_t i = 0; i < n; i++)
-        squares[i % SUMS] += (double)x[i] * (double)x[i];
-    float scale = (float)(1.0 / sqrt(add_sums(squares) / (double)n + (double)eps));
+    float scale = (float)(1.0 / sqrt(row_sum(x, n, 0, true) / (double)n + (double)eps));
     norm_back(dx, adds, dweight, NULL, dy, x, weight, n, 0.0f, scale, false);
 }
 

@@ -139,7 +139,8 @@ static void step_lion(float *restrict p, float *restrict m, const float *restric
 {
     for (size_t i = 0; i < n; i++) {
         float u = f.beta1 * m[i] + f.rest1 * g[i];
-        p[i] = p[i] * keep - ((u > 0.0f ? f.lr : 0.0f) - (u < 0.0f ? f.lr : 0.0f));
+        float sign = (float)((u > 0.0f) - (u < 0.0f)); /* choices would keep the compiler from vectors */
+        p[i] = p[i] * keep - f.lr * sign;
         m[i] = f.beta2 * m[i] + f.rest2 * g[i];
     }
 }

@@ -135,13 +135,15 @@ static void add_segments(void *context, size_t item, uint32_t worker)
     const quire_config *c = &net->config;
     size_t head = item / tiles->n_tiles, t = item % tiles->n_tiles, last = t % tiles->n_blocks / tiles->segment_blocks;
     struct tiles_place place = tiles_place(tiles, t);
-    float *sum = tiles_worker(tiles, worker);
-    for (size_t i = 0; i < tiles_floats(net); i++) {
-        sum[i] = 0;
-        for (size_t segment = 0; segment <= last; segment++)
-            sum[i] += tiles_of_dq(tiles, segment, head, t)[i];
-        sum[i] *= c->softmax_scale;
+    float *restrict sum = tiles_worker(tiles, worker);
+    memset(sum, 0, tiles_floats(net) * sizeof *sum);
+    for (size_t segment = 0; segment <= last; segment++) {
+        const float *restrict part = tiles_of_dq(tiles, segment, head, t);
+        for (size_t i = 0; i < tiles_floats(net); i++)
+            sum[i] += part[i];
     }
+    for (size_t i = 0; i < tiles_floats(net); i++)
+        sum[i] *= c->softmax_scale;
     store_rows(tiles, head * c->head_dim, sum, &place);
 }
 
