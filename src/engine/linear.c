@@ -97,7 +97,7 @@ static void product_block(void *context, size_t item, uint32_t worker)
     }
     if (l->gelu)
         for (size_t i = 0; i < block.n_rows; i++)
-            kernels->gelu(y + i * l->y_stride, block.n_columns);
+            kernels->gelu(y + i * l->y_stride, y + i * l->y_stride, block.n_columns);
 }
 
 void linear_product(struct quire_engine *engine, const struct linear_scratch *scratch, const struct linear *linear)
@@ -141,7 +141,7 @@ static void few_rows(void *context, size_t item, uint32_t worker)
         for (size_t r = 0; r < n_rows; r++)
             y[r] = gemm_edge_apply(&l->edge, y[r], values[v * FEW_ROWS + r], first + r);
         if (l->gelu)
-            job->kernels->gelu(y, n_rows);
+            job->kernels->gelu(y, y, n_rows);
     }
 }
 

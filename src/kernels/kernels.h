@@ -126,8 +126,8 @@ struct kernels {
     /* y = x / sqrt(mean(x^2) + eps) * weight. y may be x. */
     void (*rmsnorm)(float *y, const float *x, const float *weight, size_t n, float eps);
 
-    /* x = x/2 * (1 + erf(x / sqrt 2)), the exact form, in place. Within 5e-7 * max(1, |x|) of it. */
-    void (*gelu)(float *x, size_t n);
+    /* y = x/2 * (1 + erf(x / sqrt 2)), the exact form. Within 5e-7 * max(1, |x|) of it. y may be x. */
+    void (*gelu)(float *y, const float *x, size_t n);
 
     /* The largest of x[0..n) and the sum of exp(x[i] - largest): a row of logits on the way to probabilities. */
     void (*softmax_sum)(const float *x, size_t n, float *largest, double *sum);

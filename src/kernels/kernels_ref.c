@@ -105,10 +105,10 @@ static void softmax(float *x, size_t n, float lse, float factor)
         x[i] = (float)(exp((double)x[i] - (double)lse) * (double)factor);
 }
 
-static void gelu(float *x, size_t n)
+static void gelu(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        x[i] = (float)(0.5 * (double)x[i] * erfc(-(double)x[i] * M_SQRT1_2));
+        y[i] = (float)(0.5 * (double)x[i] * erfc(-(double)x[i] * M_SQRT1_2));
 }
 
 static void softmax_sum(const float *x, size_t n, float *largest, double *sum)

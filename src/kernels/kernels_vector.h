@@ -510,16 +510,16 @@ INLINE vec gelu_vec(vec x)
     return x * choose(is_negative, half_erfc, 1.0f - half_erfc);
 }
 
-static void gelu(float *x, size_t n)
+static void gelu(float *y, const float *x, size_t n)
 {
     size_t i = 0;
     for (; i + W <= n; i += W)
-        store(x + i, gelu_vec(load(x + i)));
+        store(y + i, gelu_vec(load(x + i)));
     if (i < n) {
         float rest[W] = {0};
         memcpy(rest, x + i, (n - i) * sizeof *x);
         store(rest, gelu_vec(load(rest)));
-        memcpy(x + i, rest, (n - i) * sizeof *x);
+        memcpy(y + i, rest, (n - i) * sizeof *y);
     }
 }
 

@@ -1,7 +1,5 @@
 #include "train_factor.h"
 
-#include <string.h>
-
 #include "net_private.h"
 #include "net_rows.h"
 
@@ -20,7 +18,7 @@ struct pack_job {
 
 size_t factor_scratch_floats(const struct gemm *gemm, size_t k)
 {
-    return size_max(gemm->strip_rows * k, (size_t)TURNED_DEPTH * GEMM_PACK_COLUMNS);
+    return size_max(gemm->strip_rows * k, TURNED_DEPTH * gemm->panel_columns);
 }
 
 static float *worker_scratch(const struct pack_job *job, uint32_t worker)
@@ -45,8 +43,7 @@ static const float *passed_rows(const struct pack_job *job, size_t row, size_t n
     } else if (factor->is_gelu) {
         *stride = job->n_k;
         for (size_t r = 0; r < n; r++)
-            memcpy(scratch + r * job->n_k, rows + r * factor->stride + job->first_k, job->n_k * sizeof *scratch);
-        job->net->kernels->gelu(scratch, n * job->n_k);
+            job->net->kernels->gelu(scratch + r * job->n_k, rows + r * factor->stride + job->first_k, job->n_k);
         return scratch;
     }
     return rows + job->first_k;
@@ -83,12 +80,16 @@ void factor_pack_strips(struct net *net, void *strips, const struct factor *x, s
 
 /* --- panels ------------------------------------------------------------------------------------------------------ */
 
-/* n_k numbers of n columns, behind GELU. */
-static const float *passed_columns(const struct pack_job *job, const float *part, size_t n, size_t n_k, float *scratch)
+/* n_k numbers of n columns, behind what they pass. */
+static const float *passed_columns(const struct pack_job *job, const float *part, size_t n, size_t n_k, size_t *stride,
+                                   float *scratch)
 {
+    *stride = job->factor->stride;
+    if (!job->factor->is_gelu)
+        return part;
+    *stride = n;
     for (size_t k = 0; k < n_k; k++)
-        memcpy(scratch + k * n, part + k * job->factor->stride, n * sizeof *scratch);
-    job->net->kernels->gelu(scratch, n_k * n);
+        job->net->kernels->gelu(scratch + k * n, part + k * job->factor->stride, n);
     return scratch;
 }
 
@@ -97,18 +98,15 @@ static void pack_panel_turned(const struct pack_job *job, void *panel, size_t fi
 {
     const struct gemm *gemm = job->net->gemm;
     const struct factor *factor = job->factor;
-    size_t k_padded = gemm_padded(gemm, job->n_k), n_k;
+    size_t k_padded = gemm_padded(gemm, job->n_k), n_k, stride;
     for (size_t k = 0; k < job->n_k; k += n_k) {
         n_k = size_min(TURNED_DEPTH, job->n_k - k);
         const float *rows = factor->data + (job->first_k + k) * factor->stride + first;
+        rows = passed_columns(job, rows, n, n_k, &stride, scratch);
         for (size_t column = 0; column < gemm->panel_columns; column += GEMM_PACK_COLUMNS) {
-            size_t n_columns = column < n ? size_min(GEMM_PACK_COLUMNS, n - column) : 0, stride = factor->stride;
-            const float *part = n_columns ? rows + column : rows;
-            if (factor->is_gelu) {
-                part = passed_columns(job, part, n_columns, n_k, scratch);
-                stride = n_columns;
-            }
-            gemm->pack_columns_turned(panel, k_padded, column, k, part, stride, n_columns, n_k);
+            size_t n_columns = column < n ? size_min(GEMM_PACK_COLUMNS, n - column) : 0;
+            gemm->pack_columns_turned(panel, k_padded, column, k, n_columns ? rows + column : rows, stride, n_columns,
+                                      n_k);
         }
     }
 }

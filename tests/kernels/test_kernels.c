@@ -258,13 +258,13 @@ static void check_gelu(const struct kernels *k, const struct kernels *ref)
     for (int i = 0; i < N; i++)
         got[i] = want[i] = (float)(i - N / 2) / 200.0f;
     got[N] = 5.0f;
-    k->gelu(got, N);
-    ref->gelu(want, N);
+    k->gelu(got, got, N);
+    ref->gelu(want, want, N);
     for (int i = 0; i < N; i++)
         CHECK_NEAR((double)got[i], (double)want[i], 5e-7 * fmax(1, fabs((double)want[i])));
     CHECK(got[N] == 5.0f);
     float extreme[4] = {1e30f, -1e30f, NAN, -0.0f};
-    k->gelu(extreme, 4);
+    k->gelu(extreme, extreme, 4);
     CHECK(extreme[0] == 1e30f);
     CHECK(extreme[1] == 0.0f);
     CHECK(isnan(extreme[2]));
