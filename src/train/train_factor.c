@@ -5,7 +5,8 @@
 
 enum {
     STRIPS_AT_ONCE = 8, /* that one thread packs */
-    TURNED_DEPTH = 128  /* elements of k of a panel whose factor lies the other way, at a time */
+    TURNED_DEPTH = 128, /* elements of k of a panel whose factor lies the other way, at a time */
+    ROWS_AHEAD = 8      /* of it, that are asked for: no processor guesses where the next ones are */
 };
 
 struct pack_job {
@@ -88,8 +89,11 @@ static const float *passed_columns(const struct pack_job *job, const float *part
     if (!job->factor->is_gelu)
         return part;
     *stride = n;
-    for (size_t k = 0; k < n_k; k++)
-        job->net->kernels->gelu(scratch + k * n, part + k * job->factor->stride, n);
+    for (size_t k = 0; k < n_k; k++, part += job->factor->stride) {
+        for (size_t i = 0; i < n && k + ROWS_AHEAD < n_k; i += 64 / sizeof *part)
+            __builtin_prefetch(part + ROWS_AHEAD * job->factor->stride + i);
+        job->net->kernels->gelu(scratch + k * n, part, n);
+    }
     return scratch;
 }
 
