@@ -17,10 +17,16 @@ static void phase_matrices(const struct layer *layer, enum layer_phase phase, co
     *second = phase == PHASE_ATTENTION ? &layer->out_proj : &layer->down_proj;
 }
 
-size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads)
+bool layer_packs_ahead(const struct gemm *gemm, size_t n_tokens, size_t chunk_tokens)
+{
+    return n_tokens > size_min(chunk_tokens, gemm_block_rows(gemm));
+}
+
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads, size_t n_tokens,
+                          size_t chunk_tokens)
 {
     size_t most = n_threads * gemm_part_bytes(gemm, size_max(model->config.d_model, model->config.d_ff));
-    for (uint32_t i = 0; i < model->config.n_layers; i++)
+    for (uint32_t i = 0; i < model->config.n_layers && layer_packs_ahead(gemm, n_tokens, chunk_tokens); i++)
         for (int phase = 0; phase < N_PHASES; phase++) {
             const struct matrix *first, *second;
             phase_matrices(&model->layers[i], (enum layer_phase)phase, &first, &second);
@@ -39,7 +45,7 @@ void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint
 {
     const struct matrix *first, *second;
     buffers->first = buffers->second = NULL;
-    if (n_tokens <= size_min(chunk_tokens, gemm_block_rows(engine->kernels->gemm)))
+    if (!layer_packs_ahead(engine->kernels->gemm, n_tokens, chunk_tokens))
         return;
     phase_matrices(&engine->model->layers[layer], phase, &first, &second);
     unsigned char *behind = buffers->packed + linear_packed_bytes(engine->kernels->gemm, first);

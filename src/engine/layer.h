@@ -20,12 +20,17 @@ struct layer_buffers {
     float *wide;   /* [chunk][max(qkv width, d_ff)] */
     struct linear_scratch linear;
     struct attention_scratch scratch;
-    unsigned char *packed; /* both matrices of a phase: */
+    unsigned char *packed;      /* both matrices of a phase, or the parts of linear_scratch: */
     const void *first, *second; /* NULL: not packed */
 };
 
-/* Bytes that the widest phase of any layer takes packed, or, if those are more, the parts that are packed on the way. */
-size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads);
+/* Whether a phase's weights are packed ahead for so many tokens. Those that are one chunk, and one block of the
+ * products', use every weight once: parts are packed on the way. */
+bool layer_packs_ahead(const struct gemm *gemm, size_t n_tokens, size_t chunk_tokens);
+
+/* Bytes of layer_buffers.packed, for texts of up to so many tokens. */
+size_t layer_packed_bytes(const struct quire_model *model, const struct gemm *gemm, size_t n_threads, size_t n_tokens,
+                          size_t chunk_tokens);
 
 /* Bytes of the strips of a chunk. */
 size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, size_t chunk);
@@ -33,8 +38,7 @@ size_t layer_strips_bytes(const quire_config *config, const struct gemm *gemm, s
 /* Width of layer_buffers.wide. */
 size_t layer_wide_floats(const quire_config *config);
 
-/* Makes first and second ready for a phase of so many tokens. Those that are one chunk, and one block of the products',
- * use every weight once: then nothing is packed ahead. */
+/* Makes first and second ready for a phase of so many tokens. */
 void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint32_t layer, enum layer_phase phase,
                 size_t n_tokens, size_t chunk_tokens);
 

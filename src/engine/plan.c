@@ -11,7 +11,7 @@
 struct needs {
     uint64_t fixed;    /* whatever happens: base, token ids, logits, unfinished KV blocks */
     uint64_t decode;   /* buffers of the tokens that go together */
-    uint64_t packed;   /* one phase's weights, and the threads' scratch */
+    uint64_t scratch;  /* of the threads */
     uint64_t logprobs; /* rows of logits */
     uint64_t per_chunk_token, per_span_token;
     uint64_t layer_weights; /* the largest layer, as stored */
@@ -19,6 +19,11 @@ struct needs {
     uint64_t layer_kv;      /* one layer of the whole text */
     uint64_t heads_kv;      /* what the threads read of it at once */
     uint32_t n_layers;
+    /* For packed weights, which depend on the chunk. */
+    const struct quire_model *model;
+    const struct gemm *gemm;
+    uint32_t n_threads;
+    uint64_t n_tokens;
 };
 
 static uint64_t u64_max(uint64_t a, uint64_t b)
@@ -38,7 +43,8 @@ static struct needs measure(const struct quire_model *model, const struct kernel
     const struct gemm *gemm = kernels->gemm;
     struct kv_geometry geometry = engine_kv_geometry(config, opts->kv_type);
     uint64_t n_all = n_tokens + n_new, f = sizeof(float);
-    struct needs n = {.n_layers = config->n_layers};
+    struct needs n = {
+        .n_layers = config->n_layers, .model = model, .gemm = gemm, .n_threads = n_threads, .n_tokens = n_tokens};
     for (uint32_t i = 0; i < config->n_layers; i++)
         n.layer_weights = u64_max(n.layer_weights, residency_layer_bytes(&model->layers[i]));
     n.head_weights = (uint64_t)model->wte.rows * model->wte.row_bytes;
@@ -58,9 +64,8 @@ static struct needs measure(const struct quire_model *model, const struct kernel
                opts->draft_tokens * f * config->vocab_size;
     if (opts->draft_tokens > 0)
         n.fixed += n_all * PLAN_DRAFT_TOKEN_BYTES;
-    n.packed = layer_packed_bytes(model, gemm, n_threads) +
-               f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
-               layer_strips_bytes(config, gemm, 1);
+    n.scratch = f * n_threads * (gemm_sums_floats(gemm) + attention_scratch_floats(config)) +
+                layer_strips_bytes(config, gemm, 1);
     if (opts->logprobs)
         n.logprobs = f * head_buffers_floats(config, kernels, n_threads);
     n.per_chunk_token = f * (config->d_model + layer_wide_floats(config)) +
@@ -72,8 +77,14 @@ static struct needs measure(const struct quire_model *model, const struct kernel
 /* What prefill needs at least with these chunks and spans: one layer's weights, the KV that is being read. */
 static uint64_t prefill_bytes(const struct needs *n, uint64_t chunk, uint64_t span, uint64_t kv)
 {
-    return n->fixed + n->packed + n->logprobs + chunk * n->per_chunk_token + span * n->per_span_token +
+    uint64_t packed = layer_packed_bytes(n->model, n->gemm, n->n_threads, n->n_tokens, chunk);
+    return n->fixed + n->scratch + packed + n->logprobs + chunk * n->per_chunk_token + span * n->per_span_token +
            u64_max(n->layer_weights, n->head_weights) + kv;
+}
+
+static uint64_t least_with(const struct needs *n, uint64_t chunk, uint64_t span)
+{
+    return prefill_bytes(n, chunk, span, n->heads_kv);
 }
 
 /* Spends what is left of the budget on layers that stay. `spare` already excludes one streaming layer of each kind. */
@@ -99,12 +110,13 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     uint64_t n_tokens = u64_max(1, plan->figures.n_tokens);
     bool is_span_given = opts->span_tokens > 0;
     uint64_t wanted_span = is_span_given ? u64_min(opts->span_tokens, n_tokens) : n_tokens;
-    uint64_t chunk = opts->chunk_tokens ? opts->chunk_tokens : PLAN_DEFAULT_CHUNK;
-    if (!opts->chunk_tokens)
-        while (chunk > PLAN_SMALLEST_CHUNK &&
-               prefill_bytes(n, chunk, is_span_given ? wanted_span : chunk, n->heads_kv) > budget)
+    uint64_t chunk = u64_min(opts->chunk_tokens ? opts->chunk_tokens : PLAN_DEFAULT_CHUNK, n_tokens);
+    if (!opts->chunk_tokens && least_with(n, chunk, is_span_given ? wanted_span : chunk) > budget) {
+        chunk = PLAN_DEFAULT_CHUNK;
+        while (chunk > PLAN_SMALLEST_CHUNK && least_with(n, chunk, is_span_given ? wanted_span : chunk) > budget)
             chunk /= 2;
-    chunk = u64_min(chunk, n_tokens);
+        chunk = u64_min(chunk, n_tokens);
+    }
     /* A layer's KV is read again for every chunk: it stays in memory unless that leaves no room for a decent span. */
     uint64_t decent_span = is_span_given ? wanted_span : u64_min(wanted_span, 8 * chunk);
     plan->prefill.releases_heads = prefill_bytes(n, chunk, decent_span, n->layer_kv) > budget;
@@ -128,11 +140,11 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     f->activation_bytes = f->memory_bytes - f->weight_bytes - f->kv_bytes - n->fixed;
     /* A commit of a span in flight writes its residual stream anew before the one before goes. */
     f->flight_bytes = opts->store_path ? 2 * span * n->per_span_token : 0;
-    f->least_bytes =
-        prefill_bytes(n, u64_min(PLAN_SMALLEST_CHUNK, n_tokens), u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
-    if (opts->chunk_tokens || is_span_given)
-        f->least_bytes = prefill_bytes(n, opts->chunk_tokens ? chunk : u64_min(PLAN_SMALLEST_CHUNK, n_tokens),
-                                       is_span_given ? span : u64_min(PLAN_SMALLEST_CHUNK, n_tokens), n->heads_kv);
+    uint64_t smallest = u64_min(PLAN_SMALLEST_CHUNK, n_tokens), whole = u64_min(PLAN_DEFAULT_CHUNK, n_tokens);
+    if (opts->chunk_tokens)
+        smallest = whole = chunk;
+    f->least_bytes = u64_min(least_with(n, smallest, is_span_given ? span : smallest),
+                             least_with(n, whole, is_span_given ? span : whole));
 }
 
 static void plan_decode(struct memory_plan *plan, const struct needs *n, uint64_t budget)

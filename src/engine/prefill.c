@@ -93,7 +93,8 @@ static quire_status allocate_buffers(struct prefill *p, quire_error *err)
     p->memory = mem_aligned(chunk * (d_model + layer_wide_floats(config)) + n_threads * (sums + scratch), sizeof(float),
                             "a chunk of tokens", err);
     p->strips = mem_aligned(layer_strips_bytes(config, gemm, chunk), 1, "a chunk of tokens", err);
-    p->packed = mem_aligned(layer_packed_bytes(engine->model, gemm, n_threads), 1, "one layer's weights", err);
+    p->packed = mem_aligned(layer_packed_bytes(engine->model, gemm, n_threads, plan->n_tokens, chunk), 1,
+                            "one layer's weights", err);
     p->x = mem_aligned((size_t)plan->span_tokens, d_model * sizeof(float), "a span of tokens", err);
     if (!p->memory || !p->strips || !p->packed || !p->x)
         return QUIRE_ERR_NO_MEMORY;
