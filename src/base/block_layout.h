@@ -14,6 +14,8 @@
 #include <immintrin.h>
 #endif
 
+#include <stdbool.h>
+
 #include "bytes.h"
 
 enum {
@@ -63,16 +65,16 @@ typedef uint8_t bytes16 __attribute__((vector_size(16)));
 typedef uint8_t bytes32 __attribute__((vector_size(32)));
 typedef uint64_t words2 __attribute__((vector_size(16)));
 
-/* 16 bytes as 16 numbers from the low nibbles, then 16 from the high ones; `minus` is subtracted from each. */
-static inline void split_nibbles(int8_t numbers[32], const unsigned char *p, uint8_t minus)
-{
-    bytes16 bytes, low, high;
-    memcpy(&bytes, p, sizeof bytes);
-    low = (bytes & 15) - minus;
-    high = (bytes >> 4) - minus;
-    memcpy(numbers, &low, sizeof low);
-    memcpy(numbers + 16, &high, sizeof high);
-}
+/* How the other types store 32 numbers: 16 from the low nibbles of 16 bytes, then 16 from the high ones. Where there
+ * are fifths, bit j of that word is the fifth bit of number j; `minus` is subtracted; with is_level a number names one
+ * of the sixteen levels of the IQ4 types, which are closer together near zero. */
+struct nibble_bits {
+    const unsigned char *nibbles, *fifths;
+    uint8_t minus;
+    bool is_level;
+};
+
+static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /* How the K types store 32 numbers: number j has low bits in byte j of `low` and, where high_mask is not 0, higher ones
  * in byte j of `high`; `minus` is subtracted. */
@@ -100,34 +102,30 @@ static inline uint64_t spread_bits(uint8_t bits)
     return (one_in_each + 0x7F7F7F7F7F7F7F7Fu) >> 3 & 0x1010101010101010u;
 }
 
-/* As split_nibbles, with fifth bits: bit j of the word at `fifths` is that of number j. */
-static inline void split_fives(int8_t numbers[32], const unsigned char *p, const unsigned char *fifths, uint8_t minus)
+static inline void split_nibbles(int8_t numbers[32], struct nibble_bits from)
 {
-    words2 first = {spread_bits(fifths[0]), spread_bits(fifths[1])};
-    words2 second = {spread_bits(fifths[2]), spread_bits(fifths[3])};
+    words2 first = {0}, second = {0};
     bytes16 bytes, low, high;
-    memcpy(&bytes, p, sizeof bytes);
-    low = ((bytes & 15) | (bytes16)first) - minus;
-    high = (bytes >> 4 | (bytes16)second) - minus;
+    memcpy(&bytes, from.nibbles, sizeof bytes);
+    if (from.fifths) {
+        first = (words2){spread_bits(from.fifths[0]), spread_bits(from.fifths[1])};
+        second = (words2){spread_bits(from.fifths[2]), spread_bits(from.fifths[3])};
+    }
+    low = ((bytes & 15) | (bytes16)first) - from.minus;
+    high = (bytes >> 4 | (bytes16)second) - from.minus;
     memcpy(numbers, &low, sizeof low);
     memcpy(numbers + 16, &high, sizeof high);
-}
-
-/* The sixteen levels of the IQ4 types, closer together near zero. 16 bytes: levels of the low nibbles, then those of
- * the high ones. */
-static inline void split_iq4(int8_t numbers[32], const unsigned char *p)
-{
-    static const int8_t levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    split_nibbles(numbers, p, 0);
+    if (!from.is_level)
+        return;
 #if defined(__SSSE3__)
-    __m128i table = _mm_loadu_si128((const __m128i *)(const void *)levels);
+    __m128i table = _mm_loadu_si128((const __m128i *)(const void *)iq4_levels);
     for (int j = 0; j < 32; j += 16) {
         __m128i *here = (__m128i *)(void *)(numbers + j);
         _mm_storeu_si128(here, _mm_shuffle_epi8(table, _mm_loadu_si128(here)));
     }
 #else
     for (int j = 0; j < 32; j++)
-        numbers[j] = levels[numbers[j]];
+        numbers[j] = iq4_levels[numbers[j]];
 #endif
 }
 
@@ -145,53 +143,87 @@ static inline void scale_eight(float out[8], float scale, uint64_t eight)
 
 /* --- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
+/* scales_TYPE has the scales and offsets, and bits_TYPE says where the 32 numbers of a part are. */
+
 /* scale: half; 32 int8. */
-static inline void split_q8_0(struct block_parts *out, const unsigned char *block)
+static inline void scales_q8_0(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    memcpy(out->numbers, block + 2, 32);
+}
+
+static inline const unsigned char *bits_q8_0(const unsigned char *block, int part)
+{
+    (void)part;
+    return block + 2;
+}
+
+static inline void copy_numbers(int8_t numbers[32], const unsigned char *from)
+{
+    memcpy(numbers, from, 32);
 }
 
 /* scale: half; 16 bytes of nibbles, 8 added to each: numbers 0..15 are the low ones. */
-static inline void split_q4_0(struct block_parts *out, const unsigned char *block)
+static inline void scales_q4_0(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    split_nibbles(out->numbers, block + 2, 8);
+}
+
+static inline struct nibble_bits bits_q4_0(const unsigned char *block, int part)
+{
+    (void)part;
+    return (struct nibble_bits){.nibbles = block + 2, .minus = 8};
 }
 
 /* scale, offset: half; 16 bytes of nibbles. */
-static inline void split_q4_1(struct block_parts *out, const unsigned char *block)
+static inline void scales_q4_1(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
     out->offsets[0] = load_half(block + 2);
-    split_nibbles(out->numbers, block + 4, 0);
+}
+
+static inline struct nibble_bits bits_q4_1(const unsigned char *block, int part)
+{
+    (void)part;
+    return (struct nibble_bits){.nibbles = block + 4};
 }
 
 /* scale: half; fifth bits; 16 bytes of nibbles; 16 added to each number. */
-static inline void split_q5_0(struct block_parts *out, const unsigned char *block)
+static inline void scales_q5_0(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    split_fives(out->numbers, block + 6, block + 2, 16);
+}
+
+static inline struct nibble_bits bits_q5_0(const unsigned char *block, int part)
+{
+    (void)part;
+    return (struct nibble_bits){.nibbles = block + 6, .fifths = block + 2, .minus = 16};
 }
 
 /* scale, offset: half; fifth bits; 16 bytes of nibbles. */
-static inline void split_q5_1(struct block_parts *out, const unsigned char *block)
+static inline void scales_q5_1(struct block_parts *out, const unsigned char *block)
 {
-    out->scales[0] = load_half(block);
-    out->offsets[0] = load_half(block + 2);
-    split_fives(out->numbers, block + 8, block + 4, 0);
+    scales_q4_1(out, block);
+}
+
+static inline struct nibble_bits bits_q5_1(const unsigned char *block, int part)
+{
+    (void)part;
+    return (struct nibble_bits){.nibbles = block + 8, .fifths = block + 4};
 }
 
 /* scale: half; 16 bytes of nibbles, each of which names a level. */
-static inline void split_iq4_nl(struct block_parts *out, const unsigned char *block)
+static inline void scales_iq4_nl(struct block_parts *out, const unsigned char *block)
 {
     out->scales[0] = load_half(block);
-    split_iq4(out->numbers, block + 2);
+}
+
+static inline struct nibble_bits bits_iq4_nl(const unsigned char *block, int part)
+{
+    (void)part;
+    return (struct nibble_bits){.nibbles = block + 2, .is_level = true};
 }
 
 /* --- blocks of 256 ----------------------------------------------------------------------------------------------- */
-
-/* For the K types scales_TYPE has the scales and offsets, and bits_TYPE says where the 32 numbers of a part are. */
 
 /* 16 bytes, scale in the low nibble and minimum in the high one; 64 bytes of bit pairs; the scale of the scales, that
  * of the minimums: half. Each half of the block has 32 bytes: numbers 0..31 of it are their lowest pairs, and so on up.
@@ -295,30 +327,43 @@ static inline struct joined_bits bits_q6_k(const unsigned char *block, int part)
                                 .minus = 32};
 }
 
-#define DEFINE_SPLIT_K(name)                                                                                           \
-    static inline void split_##name(struct block_parts *out, const unsigned char *block)                               \
-    {                                                                                                                  \
-        scales_##name(out, block);                                                                                     \
-        for (int part = 0; part < 8; part++)                                                                           \
-            join_bits(out->numbers + 32 * part, bits_##name(block, part));                                             \
-    }
-DEFINE_SPLIT_K(q2_k)
-DEFINE_SPLIT_K(q3_k)
-DEFINE_SPLIT_K(q4_k)
-DEFINE_SPLIT_K(q5_k)
-DEFINE_SPLIT_K(q6_k)
-
 /* scale: half; the high two bits of eight scales in 16 bits, the low four in 4 bytes, 32 added to each; 128 bytes of
  * nibbles, 16 bytes as in IQ4_NL for each group. */
-static inline void split_iq4_xs(struct block_parts *out, const unsigned char *block)
+static inline void scales_iq4_xs(struct block_parts *out, const unsigned char *block)
 {
     float scale = load_half(block);
     uint32_t high = load_u16(block + 2);
     for (int g = 0; g < 8; g++) {
         int bits = (block[4 + g / 2] >> g % 2 * 4 & 15) | (int)(high >> 2 * g & 3) << 4;
         out->scales[g] = scale * (float)(bits - 32);
-        split_iq4(out->numbers + 32 * g, block + 8 + 16 * g);
     }
 }
+
+static inline struct nibble_bits bits_iq4_xs(const unsigned char *block, int part)
+{
+    return (struct nibble_bits){.nibbles = block + 8 + 16 * part, .is_level = true};
+}
+
+/* --- whole blocks ------------------------------------------------------------------------------------------------- */
+
+#define DEFINE_SPLIT(name, elements, take_out)                                                                         \
+    static inline void split_##name(struct block_parts *out, const unsigned char *block)                               \
+    {                                                                                                                  \
+        scales_##name(out, block);                                                                                     \
+        for (int part = 0; part < (elements) / 32; part++)                                                             \
+            take_out(out->numbers + 32 * part, bits_##name(block, part));                                              \
+    }
+DEFINE_SPLIT(q8_0, 32, copy_numbers)
+DEFINE_SPLIT(q4_0, 32, split_nibbles)
+DEFINE_SPLIT(q4_1, 32, split_nibbles)
+DEFINE_SPLIT(q5_0, 32, split_nibbles)
+DEFINE_SPLIT(q5_1, 32, split_nibbles)
+DEFINE_SPLIT(iq4_nl, 32, split_nibbles)
+DEFINE_SPLIT(q2_k, 256, join_bits)
+DEFINE_SPLIT(q3_k, 256, join_bits)
+DEFINE_SPLIT(q4_k, 256, join_bits)
+DEFINE_SPLIT(q5_k, 256, join_bits)
+DEFINE_SPLIT(q6_k, 256, join_bits)
+DEFINE_SPLIT(iq4_xs, 256, split_nibbles)
 
 #endif

@@ -6,7 +6,7 @@ size_t fixed_bytes(size_t n)
 {
     size_t padded = size_round_up(n, FIXED_GROUP), bytes = padded * sizeof(int16_t); /* each part stays aligned */
     return 2 * bytes + padded / 8 * (sizeof(int32_t) + sizeof(float)) +
-           2 * size_round_up(padded / FIXED_BLOCK * sizeof(float), 64);
+           2 * size_round_up(padded / FIXED_BLOCK * sizeof(float), 64) + padded / 16 * sizeof(float);
 }
 
 struct fixed fixed_cut(void *memory, size_t n)
@@ -19,6 +19,7 @@ struct fixed fixed_cut(void *memory, size_t n)
     fixed.group_scales = (float *)(void *)(fixed.group_offsets + padded / 8);
     fixed.scales = fixed.group_scales + padded / 8;
     fixed.totals = fixed.scales + size_round_up(padded / FIXED_BLOCK, 64 / sizeof(float));
+    fixed.half_totals = fixed.totals + size_round_up(padded / FIXED_BLOCK, 64 / sizeof(float));
     return fixed;
 }
 

@@ -77,9 +77,10 @@ struct attention_back {
  * nearest, so within 2^-16 of the block's largest; a block with a NaN or an infinity has the scale NaN. The parts of a
  * buffer of fixed_bytes, as fixed_cut finds them. */
 struct fixed {
-    int16_t *numbers; /* [n] */
-    float *scales;    /* [n / FIXED_BLOCK] */
-    float *totals;    /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale */
+    int16_t *numbers;   /* [n] */
+    float *scales;      /* [n / FIXED_BLOCK] */
+    float *totals;      /* [n / FIXED_BLOCK]: the sum of a block's numbers, times its scale; */
+    float *half_totals; /* [n / 16]: of half a block's */
     /* The same in the order in which nibbles lie in a register (dot_nibbles.h), filled up with zeros. Offsets: what
      * nibbles that stand for n - 8 give too much, -8 times the sum of the 8 numbers that meet in a lane. */
     int16_t *groups;
