@@ -346,24 +346,17 @@ static inline struct nibble_bits bits_iq4_xs(const unsigned char *block, int par
 
 /* --- whole blocks ------------------------------------------------------------------------------------------------- */
 
-#define DEFINE_SPLIT(name, elements, take_out)                                                                         \
+#define TAKE_OUT(numbers, bits)                                                                                        \
+    _Generic((bits), const unsigned char *: copy_numbers, struct nibble_bits: split_nibbles,                           \
+             struct joined_bits: join_bits)(numbers, bits)
+
+#define DEFINE_SPLIT(TYPE, name, elements, ...)                                                                        \
     static inline void split_##name(struct block_parts *out, const unsigned char *block)                               \
     {                                                                                                                  \
         scales_##name(out, block);                                                                                     \
         for (int part = 0; part < (elements) / 32; part++)                                                             \
-            take_out(out->numbers + 32 * part, bits_##name(block, part));                                              \
+            TAKE_OUT(out->numbers + 32 * part, bits_##name(block, part));                                              \
     }
-DEFINE_SPLIT(q8_0, 32, copy_numbers)
-DEFINE_SPLIT(q4_0, 32, split_nibbles)
-DEFINE_SPLIT(q4_1, 32, split_nibbles)
-DEFINE_SPLIT(q5_0, 32, split_nibbles)
-DEFINE_SPLIT(q5_1, 32, split_nibbles)
-DEFINE_SPLIT(iq4_nl, 32, split_nibbles)
-DEFINE_SPLIT(q2_k, 256, join_bits)
-DEFINE_SPLIT(q3_k, 256, join_bits)
-DEFINE_SPLIT(q4_k, 256, join_bits)
-DEFINE_SPLIT(q5_k, 256, join_bits)
-DEFINE_SPLIT(q6_k, 256, join_bits)
-DEFINE_SPLIT(iq4_xs, 256, split_nibbles)
+BLOCK_TYPES(DEFINE_SPLIT)
 
 #endif

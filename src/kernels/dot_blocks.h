@@ -79,6 +79,10 @@ INLINE struct wide wide_joined(struct joined_bits from)
     return (struct wide){join_wide_half(from, 0), join_wide_half(from, 16)};
 }
 
+#define WIDE(bits)                                                                                                     \
+    _Generic((bits), const unsigned char *: wide_numbers, struct nibble_bits: wide_nibbles,                            \
+             struct joined_bits: wide_joined)(bits)
+
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
 /* sum + 32 numbers times as many of the vector. Groups of 16 have two scales. */
@@ -118,7 +122,7 @@ INLINE __m256 add_offsets(__m256 sum, const float *offsets, size_t n_groups, con
 #define UNROLL_FEW   _Pragma("GCC unroll 4") /* else the sums are kept in memory */
 #endif
 
-#define DEFINE_FEW(name, elements, block_bytes, group, has_offsets, wide_of)                                           \
+#define DEFINE_FEW(TYPE, name, elements, block_bytes, group, has_offsets, ...)                                         \
     INLINE void few_##name(float *y, size_t y_stride, const unsigned char *w, size_t row_bytes, size_t n_rows,         \
                            const struct fixed *x, size_t n_vectors, size_t n)                                          \
     {                                                                                                                  \
@@ -139,7 +143,7 @@ INLINE __m256 add_offsets(__m256 sum, const float *offsets, size_t n_groups, con
                     sums[r][v] = add_offsets(sums[r][v], parts.offsets, (elements) / (group), &x[v], i);               \
                 UNROLL_PARTS                                                                                           \
                 for (int part = 0; part < (elements) / 32; part++) {                                                   \
-                    struct wide numbers = wide_of(bits_##name(block, part));                                           \
+                    struct wide numbers = WIDE(bits_##name(block, part));                                              \
                     UNROLL_FEW                                                                                         \
                     for (size_t v = 0; v < n_vectors; v++)                                                             \
                         sums[r][v] = add_wide(sums[r][v], numbers, parts.scales + part * 32 / (group), group, &x[v],   \
@@ -151,14 +155,4 @@ INLINE __m256 add_offsets(__m256 sum, const float *offsets, size_t n_groups, con
             for (size_t v = 0; v < n_vectors; v++)                                                                     \
                 y[v * y_stride + r] = sum_of_8(sums[r][v]);                                                            \
     }
-DEFINE_FEW(q8_0, 32, 34, 32, false, wide_numbers)
-DEFINE_FEW(q4_1, 32, 20, 32, true, wide_nibbles)
-DEFINE_FEW(q5_0, 32, 22, 32, false, wide_nibbles)
-DEFINE_FEW(q5_1, 32, 24, 32, true, wide_nibbles)
-DEFINE_FEW(iq4_nl, 32, 18, 32, false, wide_nibbles)
-DEFINE_FEW(q2_k, 256, 84, 16, true, wide_joined)
-DEFINE_FEW(q3_k, 256, 110, 16, false, wide_joined)
-DEFINE_FEW(q4_k, 256, 144, 32, true, wide_joined)
-DEFINE_FEW(q5_k, 256, 176, 32, true, wide_joined)
-DEFINE_FEW(q6_k, 256, 210, 16, false, wide_joined)
-DEFINE_FEW(iq4_xs, 256, 136, 32, false, wide_nibbles)
+BLOCK_TYPES_BUT_Q4_0(DEFINE_FEW)
