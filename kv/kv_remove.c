@@ -141,8 +141,7 @@ quire_status kv_evict(const struct kv_store *store, uint64_t limit_bytes, kv_rem
     return status;
 }
 
-/* Whether the disk has room for n_bytes once the shelf takes so much: nothing goes for what will not fit all the same.
- */
+/* Whether the disk has room for n_bytes once the shelf takes `kept`: nothing goes for what will not fit. */
 static quire_status check_disk(const struct kv_store *store, const struct kv_shelf *shelf, uint64_t kept,
                                uint64_t n_bytes, quire_error *err)
 {

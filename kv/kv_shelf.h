@@ -42,8 +42,7 @@ uint64_t kv_shelf_bytes(const struct kv_shelf *shelf);
  * newer version's. A pure function. */
 size_t kv_shelf_oldest(const struct kv_shelf *shelf);
 
-/* What the books would take if the oldest went until they take limit_bytes, or as far as that goes. Errors: NO_MEMORY.
- */
+/* What the books would take once the oldest are gone down to limit_bytes, or as far as that goes. Errors: NO_MEMORY. */
 quire_status kv_shelf_bytes_after(uint64_t *out, const struct kv_shelf *shelf, uint64_t limit_bytes, quire_error *err);
 
 /* Takes a book off the shelf (not out of the store). */

@@ -82,9 +82,10 @@ static uint64_t prefill_bytes(const struct needs *n, uint64_t chunk, uint64_t sp
            u64_max(n->layer_weights, n->head_weights) + kv;
 }
 
+/* The same with the least KV. span: 0 for one of a chunk. */
 static uint64_t least_with(const struct needs *n, uint64_t chunk, uint64_t span)
 {
-    return prefill_bytes(n, chunk, span, n->heads_kv);
+    return prefill_bytes(n, chunk, span ? span : chunk, n->heads_kv);
 }
 
 /* Spends what is left of the budget on layers that stay. `spare` already excludes one streaming layer of each kind. */
@@ -110,13 +111,10 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     uint64_t n_tokens = u64_max(1, plan->figures.n_tokens);
     bool is_span_given = opts->span_tokens > 0;
     uint64_t wanted_span = is_span_given ? u64_min(opts->span_tokens, n_tokens) : n_tokens;
+    uint64_t given_span = is_span_given ? wanted_span : 0;
     uint64_t chunk = u64_min(opts->chunk_tokens ? opts->chunk_tokens : PLAN_DEFAULT_CHUNK, n_tokens);
-    if (!opts->chunk_tokens && least_with(n, chunk, is_span_given ? wanted_span : chunk) > budget) {
-        chunk = PLAN_DEFAULT_CHUNK;
-        while (chunk > PLAN_SMALLEST_CHUNK && least_with(n, chunk, is_span_given ? wanted_span : chunk) > budget)
-            chunk /= 2;
-        chunk = u64_min(chunk, n_tokens);
-    }
+    while (!opts->chunk_tokens && chunk > PLAN_SMALLEST_CHUNK && least_with(n, chunk, given_span) > budget)
+        chunk = size_round_up(chunk / 2, PLAN_SMALLEST_CHUNK);
     /* A layer's KV is read again for every chunk: it stays in memory unless that leaves no room for a decent span. */
     uint64_t decent_span = is_span_given ? wanted_span : u64_min(wanted_span, 8 * chunk);
     plan->prefill.releases_heads = prefill_bytes(n, chunk, decent_span, n->layer_kv) > budget;
@@ -143,8 +141,7 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
     uint64_t smallest = u64_min(PLAN_SMALLEST_CHUNK, n_tokens), whole = u64_min(PLAN_DEFAULT_CHUNK, n_tokens);
     if (opts->chunk_tokens)
         smallest = whole = chunk;
-    f->least_bytes = u64_min(least_with(n, smallest, is_span_given ? span : smallest),
-                             least_with(n, whole, is_span_given ? span : whole));
+    f->least_bytes = u64_min(least_with(n, smallest, given_span), least_with(n, whole, given_span));
 }
 
 static void plan_decode(struct memory_plan *plan, const struct needs *n, uint64_t budget)

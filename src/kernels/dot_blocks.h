@@ -1,8 +1,7 @@
 /* Products of stored blocks with a vector in fixed point, but for Q4_0, which has its own (dot_nibbles.h): part of
  * dot_fixed.h. 32 numbers at a time are taken out of their bits, once for all vectors. */
 
-/* --- 32 numbers as 16-bit integers ---------------------------------------------------------------------------------
- */
+/* --- 32 numbers as 16-bit integers -------------------------------------------------------------------------------- */
 
 /* In registers of 256 bits everywhere: those of 512 leave fewer units to compute with. */
 struct wide {
@@ -37,9 +36,9 @@ INLINE __m256i spread_bits_wide(const unsigned char *p)
 
 INLINE struct wide wide_levels(const unsigned char *nibbles)
 {
-    const __m128i levels = _mm_loadu_si128((const __m128i *)(const void *)iq4_levels), four = _mm_set1_epi8(15);
+    const __m128i levels = _mm_loadu_si128((const __m128i *)(const void *)iq4_levels), nibble = _mm_set1_epi8(15);
     __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)nibbles);
-    __m128i low = _mm_and_si128(bytes, four), high = _mm_and_si128(_mm_srli_epi16(bytes, 4), four);
+    __m128i low = _mm_and_si128(bytes, nibble), high = _mm_and_si128(_mm_srli_epi16(bytes, 4), nibble);
     return (struct wide){_mm256_cvtepi8_epi16(_mm_shuffle_epi8(levels, low)),
                          _mm256_cvtepi8_epi16(_mm_shuffle_epi8(levels, high))};
 }

@@ -11,8 +11,7 @@ INLINE ivec larger_ints(ivec a, ivec b)
 #endif
 }
 
-/* The bits of a float without its sign: in the order of the floats, and those of infinities and NaNs behind all others.
- */
+/* A float's bits without the sign: in the order of the floats, and those of infinities and NaNs behind. */
 INLINE ivec magnitude(vec v)
 {
     return (ivec)(bits_of(v) & 0x7FFFFFFFu);

@@ -5,8 +5,7 @@
 
 enum {
     STRIPS_AT_ONCE = 8, /* that one thread packs */
-    TURNED_DEPTH = 128, /* elements of k of a panel whose factor lies the other way, at a time */
-    ROWS_AHEAD = 8      /* of it, that are asked for: no processor guesses where the next ones are */
+    TURNED_DEPTH = 128  /* elements of k of a panel whose factor lies the other way, at a time */
 };
 
 struct pack_job {
@@ -90,8 +89,8 @@ static const float *passed_columns(const struct pack_job *job, const float *part
         return part;
     *stride = n;
     for (size_t k = 0; k < n_k; k++, part += job->factor->stride) {
-        for (size_t i = 0; i < n && k + ROWS_AHEAD < n_k; i += 64 / sizeof *part)
-            __builtin_prefetch(part + ROWS_AHEAD * job->factor->stride + i);
+        if (k + FACTOR_ROWS_AHEAD < n_k)
+            factor_ask_ahead(part + FACTOR_ROWS_AHEAD * job->factor->stride, n);
         job->net->kernels->gelu(scratch + k * n, part, n);
     }
     return scratch;

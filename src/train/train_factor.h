@@ -22,6 +22,15 @@ struct factor {
     const struct net_norm *norm; /* NULL: none */
 };
 
+/* A few numbers from many rows, those of a row this far behind: no processor guesses where the next ones are. */
+enum { FACTOR_ROWS_AHEAD = 8 };
+
+static inline void factor_ask_ahead(const float *row, size_t n)
+{
+    for (size_t j = 0; j < n; j += 64 / sizeof *row)
+        __builtin_prefetch(row + j);
+}
+
 /* Floats that a thread needs for what rows of up to k numbers pass. */
 size_t factor_scratch_floats(const struct gemm *gemm, size_t k);
 

@@ -3,9 +3,8 @@
 #include "net_private.h"
 
 enum {
-    ROWS_AT_ONCE = 4096,  /* rows of x, and */
-    DEPTH_AT_ONCE = 4096, /* elements of k, that are packed together */
-    ROWS_AHEAD = 8        /* that are asked for behind a block's sums */
+    ROWS_AT_ONCE = 4096, /* rows of x, and */
+    DEPTH_AT_ONCE = 4096 /* elements of k, that are packed together */
 };
 
 /* Rows of x that are packed together: whole blocks of rows. */
@@ -88,13 +87,6 @@ struct product_job {
     float late_clip; /* where there are several: only the whole sum is clipped; 0: not at all */
 };
 
-/* A few numbers from many rows: no processor guesses where the next ones are. */
-static void ask_ahead(const float *row, size_t n)
-{
-    for (size_t j = 0; j < n; j += 64 / sizeof *row)
-        __builtin_prefetch(row + j);
-}
-
 /* What comes behind the whole sum, for n numbers of y from `at` on. */
 static void finish_row(const struct product_job *job, size_t at, size_t n)
 {
@@ -119,11 +111,11 @@ static void run_block(void *context, size_t item, uint32_t worker)
                         job->net->scratch.product.sums + worker * gemm_sums_floats(gemm), block, job->n_k, &job->edge);
     for (size_t i = 0; i < block.n_rows && job->is_last; i++) {
         size_t at = (job->first_row + block.row + i) * p->y_stride + block.column,
-               later = at + ROWS_AHEAD * p->y_stride;
-        if (i + ROWS_AHEAD < block.n_rows && p->addend)
-            ask_ahead(p->addend + later, block.n_columns);
-        if (i + ROWS_AHEAD < block.n_rows && p->gelu_back)
-            ask_ahead(p->gelu_back + later, block.n_columns);
+               later = at + FACTOR_ROWS_AHEAD * p->y_stride;
+        if (i + FACTOR_ROWS_AHEAD < block.n_rows && p->addend)
+            factor_ask_ahead(p->addend + later, block.n_columns);
+        if (i + FACTOR_ROWS_AHEAD < block.n_rows && p->gelu_back)
+            factor_ask_ahead(p->gelu_back + later, block.n_columns);
         finish_row(job, at, block.n_columns);
     }
 }

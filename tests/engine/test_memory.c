@@ -157,6 +157,32 @@ static void peak_stays_under_the_budget(void)
     remove_folder(folder);
 }
 
+/* One token more than a chunk, and a whole phase of weights is packed ahead: 4 MiB at the least. OpenBLAS takes parts
+ * that are as large. */
+static void a_text_of_one_chunk_packs_nothing_ahead(void)
+{
+    quire_error err = {0};
+    quire_model *model;
+    quire_engine *engine;
+    quire_plan plans[2];
+    bool uses_openblas = false;
+    make_model();
+    REQUIRE_OK(quire_model_open(&model, model_path, &err));
+    for (uint32_t i = 0; i < 2; i++) {
+        quire_engine_options opts = quire_engine_defaults();
+        opts.spill_path = folder;
+        opts.n_threads = 1;
+        opts.chunk_tokens = N_SHORT - i;
+        REQUIRE_OK(quire_engine_open(&engine, model, &opts, &err));
+        REQUIRE_OK(quire_engine_plan(engine, N_SHORT, N_NEW, &plans[i], &err));
+        uses_openblas = strcmp(quire_engine_isa(engine), "base") == 0 || strcmp(quire_engine_isa(engine), "ref") == 0;
+        quire_engine_close(engine);
+    }
+    CHECK(uses_openblas || plans[0].least_bytes + (2 << 20) < plans[1].least_bytes);
+    quire_model_close(model);
+    remove_folder(folder);
+}
+
 /* The page cache that the reading fills counts there, too, and must be let go; what the kernel keeps for the process
  * (page tables, pages on their way to the disk) is the little more. */
 static void a_group_with_little_more_is_enough(void)
@@ -176,6 +202,7 @@ static void a_group_with_little_more_is_enough(void)
 
 static const struct test tests[] = {
     {"peak_stays_under_the_budget", peak_stays_under_the_budget},
+    {"a_text_of_one_chunk_packs_nothing_ahead", a_text_of_one_chunk_packs_nothing_ahead},
     {"a_group_with_little_more_is_enough", a_group_with_little_more_is_enough},
 };
 
