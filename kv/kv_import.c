@@ -80,7 +80,7 @@ static quire_status find_space(struct import *i, uint64_t limit_bytes, quire_err
         status = kv_store_free_bytes(i->store, &free_bytes, err);
     if (status == QUIRE_OK && needed > free_bytes)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE, "'%s' needs %" PRIu64 " MiB in '%s', and %" PRIu64 " MiB are free",
-                            i->path, needed >> 20, i->store->path, free_bytes >> 20);
+                            i->path, mib_up(needed), i->store->path, free_bytes >> 20);
     return status;
 }
 

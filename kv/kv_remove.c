@@ -152,7 +152,7 @@ static quire_status check_disk(const struct kv_store *store, const struct kv_she
                           "%" PRIu64 " MiB are needed in '%s', and %" PRIu64 " MiB are free there, %" PRIu64
                           " MiB more if books go for the store's limit: free some, or choose another folder with "
                           "--store",
-                          n_bytes >> 20, store->path, free_bytes >> 20, given_back >> 20);
+                          mib_up(n_bytes), store->path, free_bytes >> 20, given_back >> 20);
     return status;
 }
 
@@ -165,7 +165,7 @@ quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, ui
         return quire_fail(err, QUIRE_ERR_NO_SPACE,
                           "%" PRIu64 " MiB are needed in the store, more than its limit of %" PRIu64
                           " MiB: raise --store-limit",
-                          n_bytes >> 20, limit_bytes >> 20);
+                          mib_up(n_bytes), limit_bytes >> 20);
     quire_status status = kv_shelf_load(&shelf, store, err);
     if (status != QUIRE_OK)
         return status;
@@ -183,7 +183,7 @@ quire_status kv_make_room(const struct kv_store *store, uint64_t limit_bytes, ui
                             "%" PRIu64 " MiB are needed in the store, its limit is %" PRIu64 " MiB, and %" PRIu64
                             " MiB are taken by books that stay, those in use and those that they begin with: raise "
                             "--store-limit",
-                            n_bytes >> 20, limit_bytes >> 20, kept >> 20);
+                            mib_up(n_bytes), limit_bytes >> 20, mib_up(kept));
     return status;
 }
 

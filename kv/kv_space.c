@@ -109,11 +109,11 @@ static quire_status fail_full(const struct kv_book *book, size_t n_tokens, uint6
     if (why->status != QUIRE_OK && free_bytes >= n_bytes)
         return quire_fail(err, QUIRE_ERR_NO_SPACE,
                           "keys and values up to token %zu need %" PRIu64 " MiB more on disk: %s", n_tokens,
-                          (n_bytes >> 20) + 1, why->message);
+                          mib_up(n_bytes), why->message);
     return quire_fail(err, QUIRE_ERR_NO_SPACE,
                       "keys and values up to token %zu need %" PRIu64 " MiB more on disk, in '%s', and %" PRIu64
                       " MiB are free there",
-                      n_tokens, (n_bytes >> 20) + 1, book->store->temporary_path, free_bytes >> 20);
+                      n_tokens, mib_up(n_bytes), book->store->temporary_path, free_bytes >> 20);
 }
 
 quire_status kv_book_reserve(struct kv_book *book, size_t n_tokens, uint64_t n_other_bytes, quire_error *err)

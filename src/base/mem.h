@@ -49,6 +49,13 @@ static inline size_t size_max(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Whole MiB of what is needed or taken, for a message. What there is beside it is rounded down (>> 20), so that less
+ * than enough reads as less. */
+static inline uint64_t mib_up(uint64_t n_bytes)
+{
+    return (n_bytes >> 20) + ((n_bytes & 0xFFFFF) != 0);
+}
+
 /* n * size bytes, set to zero; released with free. NULL with a NO_MEMORY error naming `what` when there is no memory or
  * the product overflows. n * size == 0 gives a valid pointer. */
 void *mem_calloc(size_t n, size_t size, const char *what, quire_error *err);

@@ -124,7 +124,7 @@ quire_status fresh_check_space(const struct fresh *fresh, uint64_t n_bytes, quir
         status = sys_fail(err, "ask for the free space of", folder);
     else if (st.f_bavail < n_bytes / st.f_frsize + 1)
         status = quire_fail(err, QUIRE_ERR_NO_SPACE, "'%s' needs %llu MiB on disk, and %llu MiB are free in '%s'",
-                            fresh->path, (unsigned long long)(n_bytes >> 20) + 1,
+                            fresh->path, (unsigned long long)mib_up(n_bytes),
                             (unsigned long long)st.f_bavail * st.f_frsize >> 20, folder);
     free(folder);
     return status;

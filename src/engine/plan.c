@@ -181,8 +181,7 @@ quire_status plan_memory(struct memory_plan *out, const struct quire_model *mode
             err, QUIRE_ERR_NO_MEMORY,
             "%llu tokens with '%s' need at least %llu MiB of memory%s, the budget is %llu MiB: give more with "
             "--memory, or a smaller model",
-            (unsigned long long)n_tokens, model->name,
-            (unsigned long long)((plan.figures.least_bytes + (1 << 20) - 1) >> 20),
+            (unsigned long long)n_tokens, model->name, (unsigned long long)mib_up(plan.figures.least_bytes),
             opts->chunk_tokens || opts->span_tokens ? " with this chunk and span" : "",
             (unsigned long long)(opts->memory_bytes >> 20));
     return QUIRE_OK;

@@ -274,13 +274,12 @@ bool prefill_flight(const struct quire_book *book, struct kv_flight *out)
 
 static quire_status fail_plan_flight(const quire_plan *plan, quire_error *err)
 {
-    const uint64_t mib = 1 << 20;
     return quire_fail(err, QUIRE_ERR_NO_MEMORY,
                       "the store holds an interrupted reading of this text with %u tokens in flight, and to go on with "
                       "it takes at least %llu MiB of memory, the budget is %llu MiB: give more with --memory; or, to "
                       "begin again, remove the book from the store (quire kv rm) or read with --no-store",
-                      plan->span_tokens, (unsigned long long)((plan->least_bytes + mib - 1) / mib),
-                      (unsigned long long)(plan->budget_bytes / mib));
+                      plan->span_tokens, (unsigned long long)mib_up(plan->least_bytes),
+                      (unsigned long long)(plan->budget_bytes >> 20));
 }
 
 quire_status prefill_plan_flight(struct quire_book *book, quire_error *err)
@@ -303,7 +302,7 @@ quire_status prefill_plan_flight(struct quire_book *book, quire_error *err)
         status = plan_memory(&plan, engine->model, &opts, engine->kernels, n_threads, book->n_text, book->n_new, NULL);
         snprintf(text, sizeof text,
                  "the %u tokens that were in flight take %llu MiB of memory, more than the %llu MiB of the plan",
-                 opts.span_tokens, (unsigned long long)(opts.memory_bytes >> 20),
+                 opts.span_tokens, (unsigned long long)mib_up(opts.memory_bytes),
                  (unsigned long long)(engine->opts.memory_bytes >> 20));
         notices_add(&book->notices, text);
     }

@@ -189,7 +189,7 @@ class Store(Case):
         self.assertNotIn(self.apart, [b["label"] for b in self.books()])
         self.assertIn(self.long, [b["label"] for b in self.books()])
         self.assert_error(self.run_quire("continue", "-n", "0", "--store-limit", "1K", self.apart, code=1),
-                          "--store-limit")
+                          "1 MiB are needed", "limit of 0 MiB", "--store-limit") # more than the limit, in words too
         self.environment["QUIRE_STORE_LIMIT"] = "lots"
         self.assert_error(self.run_quire("continue", "-n", "0", self.apart, code=2), "QUIRE_STORE_LIMIT", "lots")
         self.environment["QUIRE_STORE_LIMIT"] = "1K"
