@@ -48,20 +48,31 @@ static void usage(void)
     exit(2);
 }
 
+/* Which of two words. */
+static bool is_second(const char *text, const char *first, const char *second)
+{
+    bool is = strcmp(text, second) == 0;
+    if (!is && strcmp(text, first) != 0)
+        usage();
+    return is;
+}
+
 static struct run parse(int argc, char **argv)
 {
     struct run run = {shapes[0], {.seq_len = 1024, .precision = TRAIN_BF16}, 3};
     for (int option; (option = getopt(argc, argv, "m:c:b:p:rt:n:")) != -1;)
         switch (option) {
-        case 'm': run.shape = shapes[strcmp(optarg, "60m") == 0]; break;
+        case 'm': run.shape = shapes[is_second(optarg, "15m", "60m")]; break;
         case 'c': run.options.seq_len = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'b': run.options.n_sequences = (uint32_t)strtoul(optarg, NULL, 10); break;
-        case 'p': run.options.precision = strcmp(optarg, "f32") == 0 ? TRAIN_F32 : TRAIN_BF16; break;
+        case 'p': run.options.precision = is_second(optarg, "f32", "bf16") ? TRAIN_BF16 : TRAIN_F32; break;
         case 'r': run.options.recomputes = true; break;
         case 't': run.options.n_threads = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'n': run.n_steps = (int)strtol(optarg, NULL, 10); break;
         default: usage();
         }
+    if (run.options.seq_len == 0 || run.n_steps < 1 || optind < argc)
+        usage();
     if (run.options.n_sequences == 0)
         run.options.n_sequences = run.options.seq_len < 8192 ? 8192 / run.options.seq_len : 1;
     return run;

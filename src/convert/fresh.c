@@ -12,6 +12,8 @@
 #include "base/sys.h"
 #include "folder.h"
 
+#define TEMPORARY_NAME "%ld-%d.tmp" /* process and number */
+
 enum { MAX_NAME_TRIES = 100 };
 
 /* "folder/name", or "path" with words behind it; NULL: no memory. */
@@ -77,7 +79,7 @@ static quire_status find_name(struct fresh *fresh, quire_error *err)
 {
     for (int i = 0; i < MAX_NAME_TRIES; i++) {
         free(fresh->temporary);
-        fresh->temporary = make_path(err, "%s.%ld-%d.tmp", fresh->path, (long)getpid(), i);
+        fresh->temporary = make_path(err, "%s." TEMPORARY_NAME, fresh->path, (long)getpid(), i);
         if (!fresh->temporary)
             return QUIRE_ERR_NO_MEMORY;
         if (!fresh->is_folder && !sys_exists(fresh->temporary))
@@ -274,4 +276,32 @@ void fresh_close(struct fresh *fresh)
     free(fresh->temporary);
     free(fresh->path);
     *fresh = (struct fresh){0};
+}
+
+/* --- what was left ------------------------------------------------------------------------------------------------ */
+
+static quire_status remove_left(void *user, const char *path, const char *name, quire_error *err)
+{
+    const char *of = *(const char *const *)user;
+    size_t n = strlen(of);
+    long process;
+    int number, n_read = 0;
+    (void)err;
+    bool is_temporary = strncmp(name, of, n) == 0 && name[n] == '.' &&
+                        sscanf(name + n + 1, TEMPORARY_NAME "%n", &process, &number, &n_read) == 2 && n_read > 0 &&
+                        name[n + 1 + (size_t)n_read] == '\0';
+    if (!is_temporary || sys.unlink(path) == 0)
+        return QUIRE_OK;
+    folder_each(path, remove_entry, NULL, NULL);
+    sys.rmdir(path);
+    return QUIRE_OK;
+}
+
+void fresh_sweep(const char *path)
+{
+    char *folder = sys_folder_of(path, NULL);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (folder)
+        folder_each(folder, remove_left, &name, NULL);
+    free(folder);
 }

@@ -51,4 +51,8 @@ quire_status fresh_commit(struct fresh *fresh, quire_error *err);
 /* Removes what was not committed. */
 void fresh_close(struct fresh *fresh);
 
+/* Removes what killed processes left of an output of this name. Nobody else may be writing one. What cannot be removed
+ * stays, and so does what a replaced folder was put aside as. */
+void fresh_sweep(const char *path);
+
 #endif

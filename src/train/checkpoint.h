@@ -50,11 +50,14 @@ void checkpoint_path(char path[CHECKPOINT_PATH_SIZE], const char *folder, uint64
  * Errors: IO, NO_MEMORY. */
 quire_status checkpoint_list(uint64_t **steps, size_t *n, const char *folder, quire_error *err);
 
-/* Removes all but the latest `n_keep`, and what killed writers left. What cannot be removed stays. */
 /* Whether there are checkpoints whose names say that they are damaged. */
 #define CHECKPOINT_DAMAGED ".damaged"
 bool checkpoint_is_damaged(const char *folder);
 
+/* Removes all but the latest `n_keep`. What cannot be removed stays. */
 void checkpoint_prune(const char *folder, size_t n_keep);
+
+/* Removes what killed writers left. Nobody else may be writing. */
+void checkpoint_sweep(const char *folder);
 
 #endif

@@ -99,5 +99,9 @@ static void remove_from(const char *folder, const char *suffix, size_t n_keep)
 void checkpoint_prune(const char *folder, size_t n_keep)
 {
     remove_from(folder, "", n_keep);
+}
+
+void checkpoint_sweep(const char *folder)
+{
     remove_from(folder, NEW_FILE_SUFFIX, 0);
 }

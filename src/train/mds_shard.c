@@ -224,16 +224,29 @@ static quire_status read_array_head(const struct whole_type **type, struct mds_v
         return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "%s: an array ('%s') of something else than whole numbers", where,
                           encoding);
     size_t n_head = n_name > 0 ? 0 : 1;
-    if (!has_shape) { /* one byte: 4 x dimensions + log2 of the width of each, and the dimensions */
+    uint64_t n_told = 0;
+    if (has_shape) {
+        char *end;
+        n_told = strtoull(name + 2 + n_name, &end, 10);
+        if (end == name + 2 + n_name || *end != '\0')
+            return quire_fail(err, QUIRE_ERR_UNSUPPORTED, "%s: an array of the shape '%s', expected one number", where,
+                              name + 2 + n_name);
+    } else { /* one byte: 4 x dimensions + log2 of the width of each, and the dimensions */
         if (value->n_bytes < n_head + 1)
             return quire_fail(err, QUIRE_ERR_FORMAT, "%s: an array without a shape", where);
         unsigned shape = value->data[n_head];
         if (shape >> 2 != 1)
             return quire_fail(err, QUIRE_ERR_FORMAT, "%s: an array of %u dimensions, expected 1", where, shape >> 2);
-        n_head += 1 + ((size_t)1 << (shape & 3));
+        size_t width = (size_t)1 << (shape & 3);
+        if (value->n_bytes < n_head + 1 + width)
+            return quire_fail(err, QUIRE_ERR_FORMAT, "%s: an array of %zu bytes is cut short", where, value->n_bytes);
+        memcpy(&n_told, value->data + n_head + 1, width);
+        n_head += 1 + width;
     }
-    if (value->n_bytes < n_head || (value->n_bytes - n_head) % found->width != 0)
-        return quire_fail(err, QUIRE_ERR_FORMAT, "%s: an array of %zu bytes is cut short", where, value->n_bytes);
+    if (value->n_bytes < n_head || (value->n_bytes - n_head) % found->width != 0 ||
+        (value->n_bytes - n_head) / found->width != n_told)
+        return quire_fail(err, QUIRE_ERR_FORMAT, "%s: an array of %zu bytes, expected %" PRIu64 " numbers of %u", where,
+                          value->n_bytes - size_min(n_head, value->n_bytes), n_told, found->width);
     *value = (struct mds_value){value->data + n_head, value->n_bytes - n_head};
     *type = found;
     return QUIRE_OK;

@@ -84,10 +84,6 @@ quire_status new_file_reserve(struct new_file *draft, uint64_t n_bytes, quire_er
 quire_status new_file_commit(struct new_file *draft, quire_error *err)
 {
     quire_status status = sys_sync(draft->fd, draft->temporary, err);
-    int result = sys.close(draft->fd);
-    draft->fd = -1;
-    if (status == QUIRE_OK && result != 0)
-        status = sys_fail(err, "close", draft->temporary);
     if (status == QUIRE_OK && sys.rename(draft->temporary, draft->path) != 0)
         status = sys_fail(err, "rename to", draft->path);
     if (status == QUIRE_OK) {
@@ -101,11 +97,10 @@ quire_status new_file_commit(struct new_file *draft, quire_error *err)
 
 void new_file_drop(struct new_file *draft)
 {
-    if (draft->temporary) {
-        if (draft->fd >= 0)
-            sys.close(draft->fd);
+    if (draft->temporary)
         sys.unlink(draft->temporary);
-    }
+    if (draft->path && draft->fd >= 0) /* and with it the lock, when the draft has no longer its name */
+        sys.close(draft->fd);
     free(draft->temporary);
     free(draft->path);
     *draft = (struct new_file){.fd = -1};

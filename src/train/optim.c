@@ -51,8 +51,8 @@ static quire_status check_options(const struct optim_options *o, quire_error *er
                           o->beta2);
     if (o->type == OPTIM_ADAMW && !(o->eps > 0 && isfinite(o->eps)))
         return quire_fail(err, QUIRE_ERR_USAGE, "AdamW's eps is %g, expected a number above 0", o->eps);
-    if (!(o->weight_decay >= 0 && o->weight_decay < 1))
-        return quire_fail(err, QUIRE_ERR_USAGE, "the weight decay is %g, expected a number from 0 to below 1",
+    if (!(o->weight_decay >= 0 && o->weight_decay <= 1))
+        return quire_fail(err, QUIRE_ERR_USAGE, "the weight decay is %g, expected a number from 0 to 1",
                           o->weight_decay);
     return QUIRE_OK;
 }

@@ -25,14 +25,16 @@ static quire_status add_document(void *user, const struct corpus_document *docum
     return QUIRE_OK;
 }
 
-/* 128 bits over every document's name and contents and over the tokenizer. */
+/* 128 bits over every document's name and contents, over the tokenizer, and over the vocabulary that ids are
+ * checked against. */
 static quire_status make_key(char key[HASH_HEX_SIZE], const char *folder, const quire_tokenizer *tokenizer,
-                             quire_error *err)
+                             uint32_t n_vocab, quire_error *err)
 {
     hash_state *hash = hash_open();
     if (!hash)
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a hash");
     hash_add_text(hash, quire_tokenizer_fingerprint(tokenizer));
+    hash_add(hash, &n_vocab, sizeof n_vocab);
     quire_status status = corpus_walk(folder, add_document, hash, err);
     hash_finish_hex(hash, key);
     hash_close(hash);
@@ -44,7 +46,7 @@ quire_status token_file_open(struct token_file *out, bool *is_new, const char *f
                              quire_error *err)
 {
     char key[HASH_HEX_SIZE];
-    quire_status status = make_key(key, folder, tokenizer, err);
+    quire_status status = make_key(key, folder, tokenizer, n_vocab, err);
     if (status == QUIRE_OK)
         status = sys_make_folders(cache, err);
     if (status != QUIRE_OK)

@@ -116,6 +116,10 @@ quire_status token_set_make(struct token_set *out, const struct token_file *file
     }
     if (set.n_documents == 0) {
         token_set_release(&set);
+        if (file->n_documents == 1 && !held_out)
+            return quire_fail(err, QUIRE_ERR_FORMAT,
+                              "the only document is held out for validation: cut it in two, or set holdout.fraction "
+                              "to 0, or see holdout.list");
         return quire_fail(err, QUIRE_ERR_FORMAT, "of %zu documents none is %s", file->n_documents,
                           held_out ? "held out for validation: see holdout.list"
                                    : "left to train on: lower holdout.fraction, or see holdout.list");

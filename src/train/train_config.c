@@ -326,6 +326,10 @@ static quire_status check_together(const struct train_config *c, const char *pat
                           "'%s': holdout takes validation documents from the training data, and "
                           "eval_loader.dataset.local names others; only one of the two can be",
                           path);
+    if (c->eval_data.split[0] && !c->eval_data.local[0])
+        return quire_fail(err, QUIRE_ERR_FORMAT,
+                          "'%s': eval_loader.dataset.split is part of eval_loader.dataset.local, which is missing",
+                          path);
     /* Otherwise it depends on max_seq_len, which may be a model's. */
     return c->scheduler.t_warmup.is_tokens == c->max_duration.is_tokens ? train_config_check_warmup(c, path, err)
                                                                         : QUIRE_OK;

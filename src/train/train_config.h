@@ -81,8 +81,8 @@ struct train_config {
     char *save_folder;
     uint32_t save_num_checkpoints_to_keep;
     struct {
-        double threshold; /* 0: only NaN and infinity */
-        uint32_t window, skip_batches, max_rollbacks;
+        double threshold;                             /* 0: only NaN and infinity */
+        uint32_t window, skip_batches, max_rollbacks; /* TRAIN_MAX_ROLLBACKS at most */
     } spike;
     struct {
         uint32_t gguf;        /* enum train_gguf */
@@ -116,7 +116,7 @@ extern const struct train_config_row train_config_rows[];
 extern const size_t n_train_config_rows;
 
 /* Which keys a file named. */
-enum { TRAIN_CONFIG_MAX_ROWS = 96 };
+enum { TRAIN_CONFIG_MAX_ROWS = 96, TRAIN_MAX_ROLLBACKS = 256 };
 struct train_config_given {
     size_t line[TRAIN_CONFIG_MAX_ROWS]; /* by row; 0: the default stands */
 };

@@ -121,7 +121,7 @@ const struct train_config_row train_config_rows[] = {
     NUMBER("spike.threshold", spike.threshold, 0, 1e6, "10", true),
     COUNT("spike.window", spike.window, 8, 1024, "64", true),
     COUNT("spike.skip_batches", spike.skip_batches, 1, 10000, "1", true),
-    COUNT("spike.max_rollbacks", spike.max_rollbacks, 0, 10000, "10", true),
+    COUNT("spike.max_rollbacks", spike.max_rollbacks, 0, TRAIN_MAX_ROLLBACKS, "10", true),
     CHOICE("output.gguf", output.gguf, ggufs, "q8_0", true),
     CHOICE("output.huggingface", output.huggingface, folders, "bf16", true),
 };

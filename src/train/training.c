@@ -157,11 +157,15 @@ static quire_status plan_memory(struct quire_training *t, const struct net_optio
     if (available == 0 || total <= available)
         return QUIRE_OK;
     const char *advice = "reduce model.d_model or model.n_layers, or take the optimiser decoupled_lionw";
-    if (memory.activations > memory.parameters)
-        advice = net->recomputes ? "reduce device_train_microbatch_size or model.max_seq_len"
-                                 : "set activation_checkpointing, or reduce device_train_microbatch_size";
-    return quire_fail(err, QUIRE_ERR_NO_MEMORY, "the run needs %.1f MB of memory and %.1f MB are available: %s",
-                      (double)total * mb, (double)available * mb, advice);
+    const char *batch = "";
+    if (memory.activations > memory.parameters) {
+        advice = net->recomputes ? "reduce model.max_seq_len or " : "set activation_checkpointing, or reduce ";
+        batch = t->config.device_eval_batch_size > t->config.device_train_microbatch_size
+                    ? "device_eval_batch_size"
+                    : "device_train_microbatch_size";
+    }
+    return quire_fail(err, QUIRE_ERR_NO_MEMORY, "the run needs %.1f MB of memory and %.1f MB are available: %s%s",
+                      (double)total * mb, (double)available * mb, advice, batch);
 }
 
 static quire_status open_net(struct quire_training *t, quire_error *err)
@@ -229,6 +233,7 @@ static quire_status open_state(struct quire_training *t, quire_error *err)
     log_start(t, is_resumed);
     if (is_resumed)
         training_notice(t, "going on after step %" PRIu64 " of %" PRIu64, t->state.step, t->n_steps);
+    t->is_resumed = is_resumed;
     return QUIRE_OK;
 }
 
@@ -257,7 +262,7 @@ static quire_status open_all(struct quire_training *t, quire_error *err)
     tell_config(t);
     status = lock_folder(t, err);
     if (status == QUIRE_OK)
-        training_sample_sweep(t);
+        training_sweep(t);
     if (status == QUIRE_OK)
         status = training_data_open(t, err);
     if (status == QUIRE_OK)

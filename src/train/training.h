@@ -22,8 +22,6 @@ struct batch_range {
     uint64_t first, end;
 };
 
-enum { TRAINING_MAX_SKIPS = 256 };
-
 struct training_data {
     struct token_file train_file, eval_file; /* eval_file: only where validation has texts of its own */
     struct token_split split;
@@ -39,7 +37,7 @@ struct training_state {
     uint64_t batch; /* of the data, the next one: step and those passed over */
     uint64_t n_tokens;
     uint64_t n_rollbacks;
-    struct batch_range skips[TRAINING_MAX_SKIPS];
+    struct batch_range skips[TRAIN_MAX_ROLLBACKS];
     size_t n_skips;
     struct spike spike;
 };
@@ -58,6 +56,7 @@ struct quire_training {
     struct net *net;
     struct optim *optim;
     struct training_state state;
+    bool is_resumed;        /* and no step was done since */
     uint64_t n_steps;       /* max_duration */
     uint64_t spiked_at;     /* the step that was last taken back, and one more; 0: none */
     double flops_per_token; /* of forward and backward pass */
@@ -106,6 +105,10 @@ quire_status training_save(struct quire_training *t, quire_error *err);
 /* training_eval.c. Errors: CANCELLED, IO. */
 quire_status training_evaluate(struct quire_training *t, quire_error *err);
 
+#define TRAINING_GGUF   "model.gguf"
+#define TRAINING_FOLDER "model"
+#define TRAINING_SAMPLE "sample.gguf"
+
 /* training_output.c: the model as it stands, to path: a GGUF where the name ends so, else a folder. Nothing is told of
  * one that is temporary. */
 quire_status training_write_model(struct quire_training *t, const char *path, quire_dtype type, bool is_temporary,
@@ -114,7 +117,8 @@ quire_status training_write_outputs(struct quire_training *t, quire_error *err);
 
 /* training_sample.c: writes some text by way of a temporary model. */
 quire_status training_sample(struct quire_training *t, quire_error *err);
-/* Removes what a killed run left of one. Under the folder's lock. */
-void training_sample_sweep(const struct quire_training *t);
+
+/* training_paths.c: removes what killed runs left half written. Under the folder's lock. */
+void training_sweep(const struct quire_training *t);
 
 #endif

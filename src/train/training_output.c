@@ -89,8 +89,8 @@ quire_status training_write_outputs(struct quire_training *t, quire_error *err)
     static const quire_dtype folder_types[] = {[FOLDER_F32] = QUIRE_DTYPE_F32, [FOLDER_BF16] = QUIRE_DTYPE_BF16};
     quire_status status = QUIRE_OK;
     if (t->config.output.gguf != TRAIN_GGUF_NONE)
-        status = write_output(t, "model.gguf", gguf_types[t->config.output.gguf], err);
+        status = write_output(t, TRAINING_GGUF, gguf_types[t->config.output.gguf], err);
     if (status == QUIRE_OK && t->config.output.huggingface != FOLDER_NONE)
-        status = write_output(t, "model", folder_types[t->config.output.huggingface], err);
+        status = write_output(t, TRAINING_FOLDER, folder_types[t->config.output.huggingface], err);
     return status;
 }

@@ -1,8 +1,9 @@
-/* Which files a run uses, told before the first of them is opened. */
+/* Which files a run uses, told before the first of them is opened, and what killed runs left beside them. */
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "convert/fresh.h"
 #include "model/source.h"
 #include "training.h"
 
@@ -48,4 +49,20 @@ quire_status training_tell_paths(const struct quire_training *t, quire_error *er
     free(train);
     free(eval);
     return status;
+}
+
+void training_sweep(const struct quire_training *t)
+{
+    static const char *const names[] = {TRAINING_GGUF, TRAINING_FOLDER, TRAINING_SAMPLE};
+    checkpoint_sweep(t->config.save_folder);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = path_join(t->config.save_folder, names[i], NULL);
+        if (path)
+            fresh_sweep(path);
+        free(path);
+    }
+    char *sample = path_join(t->config.save_folder, TRAINING_SAMPLE, NULL);
+    if (sample)
+        sys.unlink(sample); /* a complete one is of no use either */
+    free(sample);
 }

@@ -4,13 +4,10 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
-#include "convert/folder.h"
 #include "model/source.h"
 #include "quire/engine.h"
 #include "quire/sampler.h"
 #include "training.h"
-
-#define SAMPLE_NAME "sample.gguf"
 
 struct writing {
     quire_model *model;
@@ -97,26 +94,12 @@ static void close_writing(struct writing *w)
     free(w->text);
 }
 
-static quire_status remove_left(void *user, const char *path, const char *name, quire_error *err)
-{
-    (void)user, (void)err;
-    size_t n = strlen(SAMPLE_NAME);
-    if (strncmp(name, SAMPLE_NAME, n) == 0 && (name[n] == '\0' || name[n] == '.'))
-        sys.unlink(path);
-    return QUIRE_OK;
-}
-
-void training_sample_sweep(const struct quire_training *t)
-{
-    folder_each(t->config.save_folder, remove_left, NULL, NULL);
-}
-
 /* A sample that cannot be written is not worth a run; only a cancelled one is an error. */
 quire_status training_sample(struct quire_training *t, quire_error *err)
 {
     struct writing w = {0};
     quire_error inner = {0};
-    char *path = path_join(t->config.save_folder, SAMPLE_NAME, err);
+    char *path = path_join(t->config.save_folder, TRAINING_SAMPLE, err);
     if (!path)
         return QUIRE_ERR_NO_MEMORY;
     quire_status status = training_write_model(t, path, QUIRE_DTYPE_BF16, true, &inner);

@@ -71,7 +71,7 @@ static quire_status read_state(struct quire_training *t, const struct checkpoint
     bool is_sound = read_count(&s.step, c->state, "step") && read_count(&s.batch, c->state, "batch") &&
                     read_count(&s.n_tokens, c->state, "tokens") && read_count(&s.n_rollbacks, c->state, "rollbacks") &&
                     read_count(n_optim_steps, c->state, "optimizer_steps") &&
-                    read_count(spiked_at, c->state, "spiked_at") && json_array_size(skips) <= TRAINING_MAX_SKIPS &&
+                    read_count(spiked_at, c->state, "spiked_at") && json_array_size(skips) <= TRAIN_MAX_ROLLBACKS &&
                     json_array_size(losses) <= SPIKE_MAX_WINDOW;
     for (size_t i = 0; is_sound && i < json_array_size(skips); i++) {
         json_int_t first, end;

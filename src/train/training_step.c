@@ -50,41 +50,58 @@ static quire_status add_gradients(struct quire_training *t, struct net_loss *sum
 
 /* --- a step that does not stand ----------------------------------------------------------------------------------- */
 
-/* A checkpoint after which the same place went wrong again may have the trouble in it. The last one there is stays: it
- * may as well be the data, and without it the run would begin anew. */
-static void drop_latest(struct quire_training *t)
+/* Removes the latest checkpoint, unless it is the last one: without any the run would begin anew. */
+static bool drop_latest(struct quire_training *t)
 {
     char path[CHECKPOINT_PATH_SIZE];
     uint64_t *steps;
     size_t n;
-    if (t->saved_step == UINT64_MAX || checkpoint_list(&steps, &n, t->config.save_folder, NULL) != QUIRE_OK)
-        return;
+    if (checkpoint_list(&steps, &n, t->config.save_folder, NULL) != QUIRE_OK)
+        return false;
     free(steps);
-    if (n < 2)
-        return;
     checkpoint_path(path, t->config.save_folder, t->saved_step);
-    if (sys.unlink(path) == 0)
-        training_notice(t, "the checkpoint '%s' leads there again and is removed", path);
+    if (n < 2 || sys.unlink(path) != 0)
+        return false;
+    training_notice(t, "the checkpoint '%s' has seen batches that are passed over now, and is removed", path);
     t->saved_step = UINT64_MAX;
+    return true;
 }
 
-/* Back to the last checkpoint, or to the start; the batches in question are passed over from now on. */
+/* The batches to pass over: those up to the one in question. Where they were passed over and the step went wrong again,
+ * as many more on both sides of them as they are: what went wrong may have begun before it showed. */
+static struct batch_range suspects(const struct training_state *s, uint64_t n_skip, bool is_again)
+{
+    uint64_t end = s->batch + 1;
+    if (!is_again || s->n_skips == 0)
+        return (struct batch_range){end > n_skip ? end - n_skip : 0, end};
+    const struct batch_range *last = &s->skips[s->n_skips - 1];
+    uint64_t width = last->end - last->first;
+    return (struct batch_range){last->first > width ? last->first - width : 0, end + width};
+}
+
+/* To the latest checkpoint that has seen none of the batches in question, or to the start. */
+static quire_status go_back(struct quire_training *t, uint64_t first_batch, quire_error *err)
+{
+    bool is_resumed;
+    quire_status status;
+    do
+        status = training_resume(t, &is_resumed, err);
+    while (status == QUIRE_OK && is_resumed && t->state.batch > first_batch && drop_latest(t));
+    return status == QUIRE_OK && !is_resumed ? training_load_start(t, err) : status;
+}
+
+/* Back before the step; the batches in question are passed over from now on. */
 static quire_status step_back(struct quire_training *t, const char *why, double loss, double norm, quire_error *err)
 {
     struct training_state before = t->state;
-    uint64_t end = before.batch + 1, n_skip = t->config.spike.skip_batches;
-    struct batch_range range = {end > n_skip ? end - n_skip : 0, end};
-    bool is_again = t->spiked_at > 0 && before.step + 1 <= t->spiked_at, is_resumed = false;
-    if (before.n_rollbacks >= t->config.spike.max_rollbacks || before.n_skips == TRAINING_MAX_SKIPS)
+    bool is_again = t->spiked_at > 0 && before.step + 1 <= t->spiked_at;
+    struct batch_range range = suspects(&before, t->config.spike.skip_batches, is_again);
+    if (before.n_rollbacks >= t->config.spike.max_rollbacks || before.n_skips == TRAIN_MAX_ROLLBACKS)
         return quire_fail(err, QUIRE_ERR_NUMERIC,
                           "step %" PRIu64 ": %s (loss %g, gradient norm %g), and the run has gone back %" PRIu64
                           " times; a lower optimizer.lr or a longer scheduler.t_warmup may help",
                           before.step + 1, why, loss, norm, before.n_rollbacks);
-    if (is_again)
-        drop_latest(t);
-    quire_status status = training_resume(t, &is_resumed, err);
-    if (status == QUIRE_OK && !is_resumed)
-        status = training_load_start(t, err);
+    quire_status status = go_back(t, range.first, err);
     if (status != QUIRE_OK)
         return status;
     t->state.n_rollbacks = before.n_rollbacks + 1;
@@ -140,6 +157,14 @@ static void tell_step(struct quire_training *t, const struct net_loss *loss, dou
     training_log(t, "step", line);
 }
 
+static quire_status look_at_it(struct quire_training *t, quire_error *err)
+{
+    quire_status status = is_due(t, t->config.eval_interval) ? training_evaluate(t, err) : QUIRE_OK;
+    if (status == QUIRE_OK && is_due(t, t->config.sample_interval))
+        status = training_sample(t, err);
+    return status;
+}
+
 /* A checkpoint first: what comes behind it may be long. One that cannot be written does not end the run. */
 static quire_status do_due(struct quire_training *t, quire_error *err)
 {
@@ -150,14 +175,10 @@ static quire_status do_due(struct quire_training *t, quire_error *err)
                         "due%s",
                         t->state.step, inner.message,
                         inner.status == QUIRE_ERR_NO_SPACE ? ": make room until then" : "");
-    quire_status status = is_due(t, t->config.eval_interval) ? training_evaluate(t, err) : QUIRE_OK;
-    if (status == QUIRE_OK && is_due(t, t->config.sample_interval))
-        status = training_sample(t, err);
-    return status;
+    return look_at_it(t, err);
 }
 
-/* --- the step ------------------------------------------------------------------------------------------------------
- */
+/* --- the step ----------------------------------------------------------------------------------------------------- */
 
 static double learning_rate(const struct quire_training *t)
 {
@@ -170,13 +191,16 @@ static double learning_rate(const struct quire_training *t)
 quire_status quire_training_step(quire_training *t, bool *is_done, quire_error *err)
 {
     struct net_loss loss;
+    quire_status status = QUIRE_OK;
+    if (t->is_resumed) /* a process that was killed behind its checkpoint may not have come to it */
+        status = look_at_it(t, err);
+    t->is_resumed = false;
+    *is_done = t->state.step >= t->n_steps;
+    if (status != QUIRE_OK || *is_done)
+        return status;
     double start = sys_now(), lr = learning_rate(t);
-    if (t->state.step >= t->n_steps) {
-        *is_done = true;
-        return QUIRE_OK;
-    }
     t->state.batch = next_batch(&t->state, t->state.batch);
-    quire_status status = add_gradients(t, &loss, err);
+    status = add_gradients(t, &loss, err);
     if (status != QUIRE_OK)
         return status;
     double norm = optim_clip_gradients(t->optim, t->config.clipping_threshold);
@@ -200,11 +224,14 @@ quire_status quire_training_save(quire_training *t, quire_error *err)
 
 quire_status quire_training_finish(quire_training *t, quire_error *err)
 {
-    quire_status status = training_save(t, err);
-    if (status == QUIRE_OK)
-        status = training_evaluate(t, err);
+    quire_error unsaved = {0}; /* where the checkpoint has no room the model may have */
+    (void)training_save(t, &unsaved);
+    quire_status status = training_evaluate(t, err);
     if (status == QUIRE_OK)
         status = training_write_outputs(t, err);
+    if (status == QUIRE_OK && unsaved.status != QUIRE_OK)
+        status =
+            quire_fail(err, unsaved.status, "no checkpoint of step %" PRIu64 ": %s", t->state.step, unsaved.message);
     if (status == QUIRE_OK)
         training_log(t, "end", NULL);
     return status;

@@ -119,7 +119,11 @@ static void arrays_that_hold_no_ids_are_refused(void)
         {"ndarray", {34, 1 << 2, 1, 0, 0, 0, 0}, 7, "something else than whole numbers"},
         {"ndarray", {0}, 0, "something else than whole numbers"},
         {"ndarray:int32", {2 << 2, 1, 1, 0, 0, 0, 0}, 7, "2 dimensions"},
-        {"ndarray:int32", {1 << 2, 1, 0, 0, 0}, 5, "cut short"},
+        {"ndarray:int32", {1 << 2, 1, 0, 0, 0}, 5, "3 bytes, expected 1 numbers of 4"},
+        {"ndarray:int32", {1 << 2 | 3, 1, 0, 0}, 4, "cut short"},
+        {"ndarray:int64:2", {5, 0, 0, 0, 0, 0, 0, 0}, 8, "8 bytes, expected 2 numbers of 8"},
+        {"ndarray:int16:2,1", {5, 0, 6, 0}, 4, "the shape '2,1'"},
+        {"ndarray:int16:", {5, 0, 6, 0}, 4, "the shape ''"},
         {"ndarray:int32", {0}, 0, "without a shape"},
         {"json", {0}, 1, "in the encoding 'json'"},
     };

@@ -88,6 +88,7 @@ static void the_latest_are_kept(void)
     CHECK_EQ_INT(steps[3], 5);
     free(steps);
     checkpoint_prune(case_path("folder"), 2);
+    checkpoint_sweep(case_path("folder"));
     REQUIRE_OK(checkpoint_list(&steps, &n, case_path("folder"), &err));
     CHECK_EQ_INT(n, 2);
     CHECK_EQ_INT(steps[1], 25);

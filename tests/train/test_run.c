@@ -179,13 +179,21 @@ static void a_cancelled_run_goes_on(void)
     CHECK_OK(quire_training_save(training, &err));
     quire_training_close(training);
     CHECK(sys_exists(case_checkpoint("cancelled", 6)));
-    case_write_text(case_path("cancelled/sample.gguf.123-0.tmp"), "left by a killed run");
+    static const char *const left[] = {"sample.gguf.123-0.tmp", "model.gguf.123-1.tmp", "model.123-0.tmp/config.json",
+                                       "model.123-0.tmp", "step-000000007.checkpoint.tmp"};
+    mkdir(case_path("cancelled/model.123-0.tmp"), 0700);
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        if (!sys_exists(case_path("cancelled/%s", left[i])))
+            case_write_text(case_path("cancelled/%s", left[i]), "left by a killed run");
+    case_write_text(case_path("cancelled/model.gguf.mine.tmp"), "not ours");
     options = case_options(options.config_path, &watch);
     REQUIRE_OK(case_train(&options, &err));
     CHECK_EQ_INT(watch.n_steps, 3);
     CHECK(strstr(watch.notices, "going on after step 6 of 9"));
     check_same_end("undisturbed", "cancelled", 9);
-    CHECK(!sys_exists(case_path("cancelled/sample.gguf.123-0.tmp")));
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        CHECK(!sys_exists(case_path("cancelled/%s", left[i])));
+    CHECK(sys_exists(case_path("cancelled/model.gguf.mine.tmp")));
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------------- */
@@ -277,26 +285,31 @@ static void make_noisy_text(const char *folder)
         fclose(f);
 }
 
-static void a_spike_is_taken_back_and_its_batch_passed_over(void)
+static void train_on_noise(const char *run, unsigned n_keep, struct case_watch *watch)
 {
     quire_error err = {0};
-    struct case_watch watch;
-    size_t n;
+    const char *path = case_path("%s.yaml", run);
     make_noisy_text(case_path("noisy"));
-    const char *path = case_path("spike.yaml");
     FILE *f = fopen(path, "w");
     fprintf(f,
             "model: {d_model: 16, n_heads: 2, n_layers: 1, max_seq_len: 32}\n"
             "tokenizer: {name: " QUIRE_SOURCE_DIR "/tests/tokenizer/data/tokenizer.json}\n"
-            "train_loader: {dataset: {local: %s/noisy, shuffle: false}}\nsave_folder: %s/spike\n"
+            "train_loader: {dataset: {local: %s/noisy, shuffle: false}}\nsave_folder: %s/%s\n"
             "global_train_batch_size: 4\nmax_duration: 120ba\nsave_interval: 8ba\neval_interval: 0ba\n"
             "optimizer: {lr: 5e-3}\nscheduler: {name: constant_with_warmup, t_warmup: 4ba}\n"
             "spike: {window: 16, threshold: 6}\noutput: {gguf: none, huggingface: none}\n"
-            "save_num_checkpoints_to_keep: 1\n",
-            case_folder(), case_folder());
+            "save_num_checkpoints_to_keep: %u\n",
+            case_folder(), case_folder(), run, n_keep);
     fclose(f);
-    quire_training_options options = case_options(path, &watch);
+    quire_training_options options = case_options(path, watch);
     REQUIRE_OK(case_train(&options, &err));
+}
+
+static void a_spike_is_taken_back_and_its_batch_passed_over(void)
+{
+    struct case_watch watch;
+    size_t n;
+    train_on_noise("spike", 1, &watch);
     CHECK(strstr(watch.notices, "the loss jumped"));
     CHECK(!strstr(watch.notices, "back to step 0,")); /* several batches in a row, and one checkpoint */
     CHECK(strstr(watch.notices, "passing over the batches"));
@@ -304,8 +317,27 @@ static void a_spike_is_taken_back_and_its_batch_passed_over(void)
     CHECK(watch.loss < 1);
     char *log = (char *)case_read(case_path("spike/log.jsonl"), &n);
     log[n] = '\0';
-    CHECK(strstr(log, "\"event\":\"rollback\""));
+    /* Where the step went wrong again, more was passed over, on both sides. */
+    json_int_t first = 0, last = 0;
+    size_t n_rollbacks = 0, n_wider = 0;
+    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *event = json_loads(line, 0, NULL);
+        if (strcmp(json_string_value(json_object_get(event, "event")), "rollback") == 0) {
+            json_int_t first_now = json_integer_value(json_object_get(event, "first_batch"));
+            json_int_t last_now = json_integer_value(json_object_get(event, "last_batch"));
+            n_wider += n_rollbacks++ > 0 && first_now < first && last_now > last;
+            first = first_now;
+            last = last_now;
+        }
+        json_decref(event);
+    }
+    CHECK(n_rollbacks >= 2 && n_rollbacks <= 4); /* some five batches are noise */
+    CHECK(n_wider >= 1);
     free(log);
+    CHECK(!strstr(watch.notices, "and is removed")); /* the only one stays */
+    train_on_noise("spike-3", 3, &watch);
+    CHECK(strstr(watch.notices, "and is removed"));
+    CHECK(watch.loss < 1);
 }
 
 static void a_run_that_cannot_be_saved_by_going_back_ends(void)
@@ -365,6 +397,71 @@ static void a_full_disk_loses_nothing(void)
     quire_training_close(training);
     sys = sys_real;
     check_same_end("roomy", "full", 12);
+}
+
+static size_t n_without_room;
+
+static int full_fallocate(int fd, int mode, off_t offset, off_t n)
+{
+    if (n_without_room > 0 && n_without_room-- > 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return sys_real.fallocate(fd, mode, offset, n);
+}
+
+static void a_model_is_written_where_its_checkpoint_has_no_room(void)
+{
+    quire_error err = {0};
+    struct case_watch watch;
+    quire_training *training;
+    quire_model *model = NULL;
+    bool is_done = false;
+    make_texts();
+    quire_training_options options = case_options(case_config("texts", "narrow", STEPS(6)), &watch);
+    REQUIRE_OK(quire_training_open(&training, &options, &err));
+    while (!is_done && watch.n_steps < 5)
+        REQUIRE_OK(quire_training_step(training, &is_done, &err));
+    sys.fallocate = full_fallocate;
+    n_without_room = 2; /* the checkpoint of the last step, and once more when the run ends */
+    while (!is_done)
+        REQUIRE_OK(quire_training_step(training, &is_done, &err));
+    CHECK_EQ_INT(quire_training_finish(training, &err), QUIRE_ERR_NO_SPACE);
+    CHECK_MESSAGE(err, "no checkpoint of step 6");
+    CHECK_EQ_INT(n_without_room, 0);
+    quire_training_close(training);
+    sys = sys_real;
+    quire_error_clear(&err);
+    REQUIRE_OK(quire_model_open(&model, case_path("narrow/model.gguf"), &err));
+    quire_model_close(model);
+}
+
+static void what_was_due_behind_a_checkpoint_is_done_by_the_next_process(void)
+{
+    quire_error err = {0};
+    struct case_watch watch;
+    quire_training *training;
+    bool is_done = false;
+    make_texts();
+    const char *config =
+        case_config("texts", "due",
+                    "max_duration: 8ba\nsave_interval: 4ba\neval_interval: 4ba\noptimizer: {lr: 2e-3}\n"
+                    "scheduler: {t_warmup: 3ba}\nholdout: {fraction: 0.3}\n");
+    quire_training_options options = case_options(config, &watch);
+    REQUIRE_OK(quire_training_open(&training, &options, &err));
+    watch.cancels = training;
+    watch.steps_left = 4; /* told before the checkpoint; validation behind it is cancelled */
+    quire_status status = QUIRE_OK;
+    while (status == QUIRE_OK && !is_done)
+        status = quire_training_step(training, &is_done, &err);
+    CHECK_EQ_INT(status, QUIRE_ERR_CANCELLED);
+    CHECK_EQ_INT(watch.n_evals, 0);
+    quire_training_close(training);
+    quire_error_clear(&err);
+    options = case_options(config, &watch);
+    REQUIRE_OK(case_train(&options, &err));
+    CHECK_EQ_INT(watch.n_steps, 4);
+    CHECK_EQ_INT(watch.n_evals, 2); /* of steps 4 and 8 */
 }
 
 /* --- fine-tuning -------------------------------------------------------------------------------------------------- */
@@ -434,6 +531,9 @@ static const struct test tests[] = {
     {"a spike is taken back and its batch passed over", a_spike_is_taken_back_and_its_batch_passed_over},
     {"a run that cannot be saved by going back ends", a_run_that_cannot_be_saved_by_going_back_ends},
     {"a full disk loses nothing", a_full_disk_loses_nothing},
+    {"a model is written where its checkpoint has no room", a_model_is_written_where_its_checkpoint_has_no_room},
+    {"what was due behind a checkpoint is done by the next process",
+     what_was_due_behind_a_checkpoint_is_done_by_the_next_process},
     {"fine-tuning starts from a model and may go on longer", fine_tuning_starts_from_a_model_and_may_go_on_longer},
 };
 TEST_MAIN(tests)

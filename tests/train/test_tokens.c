@@ -115,7 +115,8 @@ static void what_is_no_text_is_refused(void)
                  QUIRE_ERR_TEXT);
     CHECK_MESSAGE(err, "doc-001.txt");
     err = (quire_error){0};
-    CHECK_EQ_INT(token_file_open(&file, &is_new, case_path("corpus"), case_path("cache-2"), tokenizer, 100, NULL, &err),
+    /* Not where a vocabulary with room for the ids has kept them either. */
+    CHECK_EQ_INT(token_file_open(&file, &is_new, case_path("corpus"), case_path("cache"), tokenizer, 100, NULL, &err),
                  QUIRE_ERR_MISMATCH);
     CHECK_MESSAGE(err, "beyond the model's vocabulary of 100");
     quire_tokenizer_close(tokenizer);
