@@ -298,7 +298,8 @@ quire_status quire_store_export(quire_store *store, uint64_t id, const char *pat
         return quire_fail(err, QUIRE_ERR_USAGE, "an export needs a path of 1 to %d bytes", KV_FOLDER_MAX);
     if (sys_exists(path))
         return quire_fail(err, QUIRE_ERR_USAGE, "'%s' exists: an export does not overwrite it", path);
-    snprintf(e.temporary, sizeof e.temporary, "%s.%ld" KV_TEMPORARY_SUFFIX, path, (long)getpid());
+    for (int i = 0; i < 100 && (i == 0 || sys_exists(e.temporary)); i++) /* one that no killed process has left */
+        snprintf(e.temporary, sizeof e.temporary, "%s.%ld-%d" KV_TEMPORARY_SUFFIX, path, (long)getpid(), i);
     quire_status status = open_book(&e, store, id, err);
     if (status == QUIRE_OK)
         status = write_file(&e, err);

@@ -41,6 +41,14 @@ quire_status kv_file_open(int *fd, const char *path, int flags, bool *is_missing
     return QUIRE_OK;
 }
 
+quire_status kv_file_open_own(int *fd, const char *path, int flags, quire_error *err)
+{
+    bool is_missing;
+    quire_error why = {0};
+    quire_status status = kv_file_open(fd, path, flags, &is_missing, &why);
+    return status == QUIRE_OK ? status : quire_fail(err, is_missing ? QUIRE_ERR_FORMAT : status, "%s", why.message);
+}
+
 quire_status kv_file_temporary(int *fd, const char *folder, quire_error *err)
 {
     int opened = open_patiently(folder, O_TMPFILE | O_RDWR);

@@ -23,6 +23,9 @@ void kv_path(char path[KV_PATH_SIZE], const char *folder, const char *name, ...)
  * is that there is no such file. Errors: IO, NO_SPACE. */
 quire_status kv_file_open(int *fd, const char *path, int flags, bool *is_missing, quire_error *err);
 
+/* The same for a file that belongs to a book: FORMAT where it is missing. */
+quire_status kv_file_open_own(int *fd, const char *path, int flags, quire_error *err);
+
 /* Whether it is the name of a file that kv_file_temporary was about to take away. */
 bool kv_file_is_temporary(const char *name);
 

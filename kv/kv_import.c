@@ -43,17 +43,15 @@ static quire_status take(struct import *i, void *data, size_t n, quire_error *er
 
 static quire_status take_head(struct import *i, quire_error *err)
 {
-    uint64_t n_bytes;
+    struct stat st;
     char text[KV_ABOUT_MAX];
-    quire_status status = kv_file_open(&i->fd, i->path, O_RDONLY, NULL, err);
-    if (status == QUIRE_OK)
-        status = kv_file_size(i->fd, &n_bytes, i->path, err);
-    if (status == QUIRE_OK && n_bytes < sizeof i->header)
+    quire_status status = sys_open_file(&i->fd, &st, i->path, err);
+    if (status == QUIRE_OK && (size_t)st.st_size < sizeof i->header)
         status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not an exported KV book", i->path);
     if (status == QUIRE_OK)
         status = take(i, &i->header, sizeof i->header, err);
     if (status == QUIRE_OK)
-        status = kv_archive_check_header(&i->header, n_bytes, i->path, err);
+        status = kv_archive_check_header(&i->header, (uint64_t)st.st_size, i->path, err);
     if (status == QUIRE_OK)
         status = take(i, &i->manifest, sizeof i->manifest, err);
     if (status == QUIRE_OK)
@@ -240,7 +238,7 @@ quire_status quire_store_import(quire_store *store, const char *path, uint64_t l
         if (status == QUIRE_OK)
             status = fill_folder(&i, err);
         if (status != QUIRE_OK)
-            kv_folder_remove(i.folder);
+            kv_remove_excluded(i.store, i.manifest.id, NULL);
         else
             *id = i.manifest.id;
     }

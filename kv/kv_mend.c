@@ -186,6 +186,7 @@ static quire_status treat(struct kv_mending *out, struct patient *p, const struc
         return status;
     out->n_before = p->manifest.frontier;
     out->had_flight = p->manifest.flags & KV_HAS_FLIGHT;
+    out->is_orphan = p->soundness.is_orphan;
     if (is_spared) {
         out->what = KV_MENDED_LEFT;
         return QUIRE_OK;
@@ -244,7 +245,8 @@ void kv_mending_text(char *text, size_t size, const struct kv_mending *m)
 {
     text[0] = '\0';
     if (m->what == KV_MENDED_REMOVED)
-        snprintf(text, size, "removed: nothing of it was sound");
+        snprintf(text, size, "removed: %s",
+                 m->is_orphan ? "the book that it begins with is gone" : "nothing of it was sound");
     else if (m->what == KV_MENDED_TOKENS)
         snprintf(text, size, "its tokens were written anew from one of its branches");
     else if (m->what == KV_MENDED_PUT_BACK && m->n_after < m->n_before)

@@ -24,7 +24,7 @@ enum kv_mended {
 struct kv_mending {
     enum kv_mended what;
     uint64_t n_before, n_after; /* tokens at the frontier */
-    bool had_flight, has_flight;
+    bool had_flight, has_flight, is_orphan;
 };
 
 /* Errors: BUSY (somebody else uses the damaged book), MISMATCH (of another format version), CANCELLED, IO, NO_SPACE,

@@ -223,13 +223,11 @@ quire_status quire_store_show(quire_store *store, uint64_t id, quire_stored_book
         return status;
     const struct kv_shelf_book *book = kv_shelf_find(&shelf, id);
     quire_error why = {0};
-    if (!book) {
+    size_t n_damaged = 0;
+    if (!book)
         status = owner_no_such_book(store, id, err);
-    } else if (book->status == QUIRE_OK) {
-        struct kv_store view = kv_store_view(store->store, &book->manifest);
-        struct kv_soundness soundness;
-        status = kv_scan(&soundness, &view, &book->manifest, false, &(struct kv_watch){keep_first, NULL, &why}, err);
-    }
+    else
+        status = owner_look(store->store, book, false, &(struct kv_watch){keep_first, NULL, &why}, &n_damaged, err);
     if (status == QUIRE_OK) {
         describe(out, store->store, &shelf, book);
         if (why.status != QUIRE_OK)

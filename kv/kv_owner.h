@@ -25,6 +25,11 @@ void owner_done(const struct owner_work *work, uint64_t id, const char *what);
 /* The same for a book that was removed; a kv_removed with an owner_work as user. */
 void owner_removed(void *user, uint64_t id);
 
+/* Looks a book of the shelf through as kv_scan does, without keeping anybody from it. *n_damaged: places, added to what
+ * it is. Errors: those of kv_scan. */
+quire_status owner_look(const struct kv_store *store, const struct kv_shelf_book *book, bool with_blocks,
+                        const struct kv_watch *watch, size_t *n_damaged, quire_error *err);
+
 /* Errors: MISMATCH, naming the book. */
 quire_status owner_no_such_book(const struct quire_store *store, uint64_t id, quire_error *err);
 

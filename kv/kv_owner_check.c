@@ -56,7 +56,7 @@ static quire_status load(struct kv_shelf *shelf, struct owner_work *work, const 
 /* One look at a book. A writer that goes on meanwhile replaces files under a reader's eyes: what is found is told only
  * where the manifest is still the one that was looked at. */
 struct look {
-    struct owner_work *work;
+    const struct kv_watch *watch;
     const struct kv_store *store;
     const struct kv_manifest *manifest;
     bool is_outdated;
@@ -74,17 +74,17 @@ static void look_damage(void *user, const struct kv_damage *damage)
     if (look->is_outdated)
         return;
     look->n_damaged++;
-    owner_damage(look->work, damage);
+    look->watch->damage(look->watch->user, damage);
 }
 
 static int look_progress(void *user, uint64_t n_bytes)
 {
-    struct look *look = user;
-    return owner_progress(look->work, n_bytes);
+    const struct look *look = user;
+    return look->watch->progress ? look->watch->progress(look->watch->user, n_bytes) : 0;
 }
 
-static quire_status verify_book(struct owner_work *work, const struct kv_store *store, const struct kv_shelf_book *book,
-                                size_t *n_damaged, quire_error *err)
+quire_status owner_look(const struct kv_store *store, const struct kv_shelf_book *book, bool with_blocks,
+                        const struct kv_watch *watch, size_t *n_damaged, quire_error *err)
 {
     struct kv_manifest manifest = book->manifest;
     char folder[KV_PATH_SIZE];
@@ -92,7 +92,7 @@ static quire_status verify_book(struct owner_work *work, const struct kv_store *
     bool is_missing = false;
     quire_status status = QUIRE_OK;
     if (book->status != QUIRE_OK) {
-        owner_damage(work, &(struct kv_damage){book->id, -1, -1, -1, book->problem});
+        watch->damage(watch->user, &(struct kv_damage){book->id, -1, -1, -1, book->problem});
         ++*n_damaged;
         return QUIRE_OK;
     }
@@ -101,9 +101,9 @@ static quire_status verify_book(struct owner_work *work, const struct kv_store *
     for (int round = 0; round < 100; round++) {
         struct kv_store view = kv_store_view(store, &manifest);
         struct kv_soundness soundness;
-        struct look look = {.work = work, .store = store, .manifest = &manifest};
-        status =
-            kv_scan(&soundness, &view, &manifest, true, &(struct kv_watch){look_damage, look_progress, &look}, err);
+        struct look look = {.watch = watch, .store = store, .manifest = &manifest};
+        const struct kv_watch looking = {look_damage, look_progress, &look};
+        status = kv_scan(&soundness, &view, &manifest, with_blocks, &looking, err);
         *n_damaged += look.n_damaged;
         if (status != QUIRE_OK || !look.is_outdated)
             break;
@@ -112,6 +112,12 @@ static quire_status verify_book(struct owner_work *work, const struct kv_store *
     }
     kv_file_close(&use_fd);
     return status;
+}
+
+static quire_status verify_book(struct owner_work *work, const struct kv_store *store, const struct kv_shelf_book *book,
+                                size_t *n_damaged, quire_error *err)
+{
+    return owner_look(store, book, true, &(struct kv_watch){owner_damage, owner_progress, work}, n_damaged, err);
 }
 
 quire_status quire_store_verify(quire_store *store, uint64_t id, const quire_store_watch *watch, size_t *n_damaged,
@@ -132,22 +138,31 @@ quire_status quire_store_verify(quire_store *store, uint64_t id, const quire_sto
 
 /* --- repair ------------------------------------------------------------------------------------------------------ */
 
-/* A book that is in use cannot be told from a sound one without a look; only a damaged one is worth a refusal. */
+/* Looked at before, so that it counts nothing any more. */
+static int mend_progress(void *user, uint64_t n_bytes)
+{
+    (void)n_bytes;
+    return owner_progress(user, 0);
+}
+
+/* It is looked at without its locks: a sound one is to keep nobody waiting, and one that is in use is refused only
+ * where it is damaged. */
 static quire_status repair_book(struct owner_work *work, const struct kv_store *store, const struct kv_shelf_book *book,
                                 size_t *n_repaired, quire_error *busy, quire_error *err)
 {
     struct kv_mend_options options = {.own_share = -1, .with_blocks = true, .n_sound = UINT64_MAX};
-    struct kv_watch watch = {owner_damage, owner_progress, work};
+    struct kv_watch watch = {NULL, mend_progress, work}; /* damage is told by then */
     struct kv_mending mending = {0};
     quire_error why = {0};
     char text[128];
     size_t n_damaged = 0;
-    quire_status status = kv_mend(&mending, store, book->id, &options, &watch, &why);
-    if (status == QUIRE_ERR_BUSY) {
-        status = verify_book(work, store, book, &n_damaged, err);
-        if (n_damaged > 0)
-            quire_fail(busy, QUIRE_ERR_BUSY, "%s", why.message);
+    quire_status status = verify_book(work, store, book, &n_damaged, err);
+    if (status != QUIRE_OK || n_damaged == 0)
         return status;
+    status = kv_mend(&mending, store, book->id, &options, &watch, &why);
+    if (status == QUIRE_ERR_BUSY) {
+        quire_fail(busy, QUIRE_ERR_BUSY, "%s", why.message);
+        return QUIRE_OK;
     }
     if (status != QUIRE_OK)
         return quire_fail(err, status, "%s", why.message);

@@ -30,12 +30,13 @@ static quire_status open_parent(struct kv_parents *parents, const struct kv_stor
     char folder[KV_PATH_SIZE];
     bool is_other = false;
     int use_fd = -1;
+    quire_error why = {0};
     kv_store_book_folder(folder, store, id);
-    quire_status status = kv_use_share(&use_fd, folder, &is_other, err);
+    quire_status status = kv_use_share(&use_fd, folder, &is_other, &why);
     if (status == QUIRE_OK)
-        status = kv_store_manifest(manifest, store, id, &is_other, err);
-    if (status != QUIRE_OK && is_other)
-        status = QUIRE_ERR_FORMAT;
+        status = kv_store_manifest(manifest, store, id, &is_other, &why);
+    if (status != QUIRE_OK)
+        status = quire_fail(err, is_other ? QUIRE_ERR_FORMAT : status, "%s", why.message);
     if (status == QUIRE_OK)
         status = check_parent(manifest, folder, base_tokens, base_hash, err);
     if (status != QUIRE_OK) {
@@ -83,10 +84,11 @@ quire_status kv_parents_check(const struct kv_store *store, const struct kv_mani
         char folder[KV_PATH_SIZE];
         struct kv_manifest parent;
         bool is_other;
+        quire_error why = {0};
         kv_store_book_folder(folder, store, at.parent_id);
-        status = kv_store_manifest(&parent, store, at.parent_id, &is_other, err);
-        if (status != QUIRE_OK && is_other)
-            status = QUIRE_ERR_FORMAT;
+        status = kv_store_manifest(&parent, store, at.parent_id, &is_other, &why);
+        if (status != QUIRE_OK)
+            status = quire_fail(err, is_other ? QUIRE_ERR_FORMAT : status, "%s", why.message);
         if (status == QUIRE_OK)
             status = check_parent(&parent, folder, at.base_tokens, at.base_hash, err);
         if (status == QUIRE_OK)

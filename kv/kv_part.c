@@ -59,10 +59,12 @@ void kv_part_release(struct kv_part *part)
 quire_status kv_part_share(struct kv_part *part, quire_error *err)
 {
     bool is_missing;
-    quire_status status = kv_use_share(&part->use_fd, part->folder, &is_missing, err);
-    if (status == QUIRE_OK)
-        kv_use_note(part->use_fd);
-    return status != QUIRE_OK && is_missing ? QUIRE_ERR_FORMAT : status;
+    quire_error why = {0};
+    quire_status status = kv_use_share(&part->use_fd, part->folder, &is_missing, &why);
+    if (status != QUIRE_OK)
+        return quire_fail(err, is_missing ? QUIRE_ERR_FORMAT : status, "%s", why.message);
+    kv_use_note(part->use_fd);
+    return QUIRE_OK;
 }
 
 void kv_part_path(char path[KV_PATH_SIZE], const struct kv_part *part, const char *kind, uint32_t layer)
@@ -74,13 +76,11 @@ quire_status kv_part_open_file(int *fd, const struct kv_part *part, const char *
                                quire_error *err)
 {
     char path[KV_PATH_SIZE];
-    bool is_missing;
     uint64_t size, expected = strcmp(kind, "layer") == 0 ? part->layer_bytes : part->summary_bytes;
     kv_part_path(path, part, kind, layer);
-    quire_status status = kv_file_open(fd, path, flags, &is_missing, err);
-    if (status != QUIRE_OK)
-        return is_missing ? QUIRE_ERR_FORMAT : status;
-    status = kv_file_size(*fd, &size, path, err);
+    quire_status status = kv_file_open_own(fd, path, flags, err);
+    if (status == QUIRE_OK)
+        status = kv_file_size(*fd, &size, path, err);
     if (status == QUIRE_OK && size != expected)
         status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %llu bytes, expected %llu (KV-8)", path,
                             (unsigned long long)size, (unsigned long long)expected);

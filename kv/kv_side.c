@@ -54,15 +54,13 @@ void kv_side_abandon(struct kv_side_file *file)
 quire_status kv_side_open(struct kv_side_file *file, const char *folder, enum kv_side kind,
                           const struct kv_side_ref *ref, quire_error *err)
 {
-    bool is_missing;
     uint64_t size;
     file->fd = -1;
     file->ref = (struct kv_side_ref){.generation = ref->generation};
     side_path(file->path, folder, kind, ref->generation);
-    quire_status status = kv_file_open(&file->fd, file->path, O_RDONLY, &is_missing, err);
-    if (status != QUIRE_OK)
-        return is_missing ? QUIRE_ERR_FORMAT : status;
-    status = kv_file_size(file->fd, &size, file->path, err);
+    quire_status status = kv_file_open_own(&file->fd, file->path, O_RDONLY, err);
+    if (status == QUIRE_OK)
+        status = kv_file_size(file->fd, &size, file->path, err);
     if (status == QUIRE_OK && size != ref->n_bytes)
         status = quire_fail(err, QUIRE_ERR_FORMAT, "'%s' has %llu bytes, expected %llu (KV-8)", file->path,
                             (unsigned long long)size, (unsigned long long)ref->n_bytes);

@@ -42,7 +42,7 @@ static quire_status read_records(struct kv_token_record **out, const char *path,
     uint64_t size;
     int fd = -1;
     struct kv_token_record *records = NULL;
-    quire_status status = kv_file_open(&fd, path, O_RDONLY, NULL, err);
+    quire_status status = kv_file_open_own(&fd, path, O_RDONLY, err);
     if (status == QUIRE_OK)
         status = kv_file_size(fd, &size, path, err);
     if (status == QUIRE_OK && size < n_bytes)

@@ -142,6 +142,27 @@ static void a_book_that_is_gone_is_removed(void)
     }
 }
 
+static void do_nothing(struct owner_fixture *f)
+{
+    (void)f;
+}
+
+/* A sound book keeps nobody waiting while it is looked through, however long that takes. */
+static void repair_locks_what_is_damaged_only(void)
+{
+    for (int which = 0; which < 3; which++) {
+        struct owner_fixture f;
+        quire_error err = {0};
+        size_t n;
+        owner_set_up(&f);
+        owner_flip(&f, 1, "logits.1", 7);
+        when_locked(&f, which, BEFORE_OPENING, do_nothing);
+        CHECK_OK(owner_repair(&f, 0, &n, &err));
+        CHECK_EQ_INT(was_locked(), which == 1);
+        owner_tear_down(&f);
+    }
+}
+
 static void repair_goes_on_without_what_is_gone(void)
 {
     for (enum moment moment = BEFORE_OPENING; moment <= BEFORE_LOCKING; moment++) {
@@ -155,7 +176,7 @@ static void repair_goes_on_without_what_is_gone(void)
         CHECK_OK(owner_repair(&f, 0, &n, &err));
         CHECK(was_locked());
         CHECK_EQ_INT(n, 1);
-        CHECK_EQ_INT(f.n_damage, 1);
+        CHECK_EQ_INT(f.n_damage, 2); /* told before it was gone */
         CHECK_EQ_STR(f.all_done, "2 its 300 tokens are kept, without what was damaged beside them; ");
         owner_tear_down(&f);
     }
@@ -163,6 +184,7 @@ static void repair_goes_on_without_what_is_gone(void)
 
 static const struct test tests[] = {
     {"a_book_that_is_gone_is_removed", a_book_that_is_gone_is_removed},
+    {"repair_locks_what_is_damaged_only", repair_locks_what_is_damaged_only},
     {"repair_goes_on_without_what_is_gone", repair_goes_on_without_what_is_gone},
     {"gc_judges_what_is_there_under_the_lock", gc_judges_what_is_there_under_the_lock},
 };

@@ -140,6 +140,34 @@ static void repair_removes_what_has_nothing_sound(void)
     owner_tear_down(&f);
 }
 
+/* A file that is gone is damage like any other, for the book, for its branch, and for an export, whose error is of one
+ * kind with its status. */
+static void a_missing_file_is_damage(void)
+{
+    static const char *const files[] = {"tokens", "layer.000", "summary.000", "tail.1"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct owner_fixture f;
+        quire_error err = {0};
+        char folder[KV_PATH_SIZE], path[KV_PATH_SIZE], file[KV_PATH_SIZE];
+        size_t n = 0;
+        owner_set_up(&f);
+        owner_book_path(folder, &f, 0);
+        kv_path(path, folder, "%s", files[i]);
+        CHECK_EQ_INT(unlink(path), 0);
+        CHECK(owner_verify(&f, 0) > 0);
+        CHECK_EQ_STR(quire_book_state_name(owner_show(&f, 0).state), i == 1 || i == 2 ? "complete" : "damaged");
+        kv_path(file, f.folder, "export.kv");
+        CHECK_EQ_INT(quire_store_export(f.owner, f.ids[0], file, NULL, &err), QUIRE_ERR_FORMAT);
+        CHECK_EQ_INT(err.status, QUIRE_ERR_FORMAT);
+        quire_error_clear(&err);
+        CHECK_OK(owner_repair(&f, 0, &n, &err));
+        CHECK(n > 0);
+        CHECK_EQ_INT(owner_verify(&f, 0), 0);
+        owner_check_reads(&f, 2, N);
+        owner_tear_down(&f);
+    }
+}
+
 static void repair_takes_tokens_from_a_branch(void)
 {
     struct owner_fixture f;
@@ -184,10 +212,10 @@ static void repair_takes_tokens_of_its_own_text_only(void)
     owner_flip(&f, 0, "tokens", sizeof(struct kv_token_record) + 8);
     CHECK_OK(owner_repair(&f, f.ids[0], &n, &err));
     CHECK_EQ_STR(f.all_done, "0 put back from 300 to its first 64 tokens; ");
-    CHECK_EQ_INT(f.n_damage, 2); /* the branch, and the tokens */
+    CHECK_EQ_INT(f.n_damage, 1);
     owner_check_reads(&f, 0, 64);
     CHECK_OK(owner_repair(&f, 0, &n, &err));
-    CHECK_EQ_STR(f.all_done, "1 removed: nothing of it was sound; ");
+    CHECK_EQ_STR(f.all_done, "1 removed: the book that it begins with is gone; ");
     owner_check_reads(&f, 1, 64);
     owner_tear_down(&f);
 }
@@ -313,6 +341,7 @@ static const struct test tests[] = {
     {"verify_can_be_stopped", verify_can_be_stopped},
     {"repair_puts_back_what_is_damaged", repair_puts_back_what_is_damaged},
     {"repair_removes_what_has_nothing_sound", repair_removes_what_has_nothing_sound},
+    {"a_missing_file_is_damage", a_missing_file_is_damage},
     {"repair_takes_tokens_from_a_branch", repair_takes_tokens_from_a_branch},
     {"repair_takes_tokens_of_its_own_text_only", repair_takes_tokens_of_its_own_text_only},
     {"tokens_that_cannot_be_written_cost_nothing", tokens_that_cannot_be_written_cost_nothing},
