@@ -18,7 +18,8 @@ typedef struct quire_convert_options {
     bool has_type;
     /* Of the matrices: f32, f16, bf16, q8_0, q4_0, q4_k or q6_k in a GGUF, where vectors (norms and biases) are always
      * f32; one of the first three, for all tensors, in a folder. Without has_type a GGUF gets each matrix as it is, and
-     * a folder the type that all matrices have, or f32 where that differs or is quantised: nothing is lost. */
+     * a folder the type that all matrices have, or f32 where that differs or is quantised, and vectors in their own:
+     * nothing is lost. */
     quire_dtype type;
     bool replaces;        /* an existing output, which otherwise is an error */
     uint32_t n_threads;   /* 0: one for each processor that this process may use */

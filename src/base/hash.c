@@ -1,7 +1,10 @@
 #include "hash.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 #include <xxhash.h>
 
 uint64_t hash64(const void *data, size_t n)
@@ -12,6 +15,24 @@ uint64_t hash64(const void *data, size_t n)
 uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed)
 {
     return XXH3_64bits_withSeed(data, n, seed);
+}
+
+static uint64_t process_seed;
+
+static void make_seed(void)
+{
+    struct timespec now;
+    if (getrandom(&process_seed, sizeof process_seed, GRND_NONBLOCK) == sizeof process_seed)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* early in a machine's life; better than a number that everybody knows */
+    process_seed = hash64_seeded(&now, sizeof now, (uint64_t)(uintptr_t)&now);
+}
+
+uint64_t hash_seed(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_seed);
+    return process_seed;
 }
 
 static void write_hex128(char hex[HASH_HEX_SIZE], XXH128_hash_t h)

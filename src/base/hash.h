@@ -11,6 +11,10 @@
 uint64_t hash64(const void *data, size_t n);
 uint64_t hash64_seeded(const void *data, size_t n, uint64_t seed);
 
+/* For tables that are filled from files: a number of this process's own, so that nobody can make a file whose entries
+ * all want the same place. */
+uint64_t hash_seed(void);
+
 /* The hexadecimal digest of data by one of xxHash's functions, by the name that it goes by in other programs ("xxh32",
  * "xxh64", "xxh3_64", "xxh3_128", "xxh128"); false where the name is another. */
 bool hash_named_hex(char hex[HASH_HEX_SIZE], const char *name, const void *data, size_t n);

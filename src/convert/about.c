@@ -10,6 +10,7 @@
 #include "model/json.h"
 #include "model/model.h"
 #include "model/source.h"
+#include "tokenizer/special_ids.h"
 
 #define MAX_TEMPLATE_BYTES ((size_t)16 << 20)
 
@@ -77,38 +78,6 @@ static quire_status read_gguf(struct about *about, const struct gguf *gguf, quir
 
 /* --- from a folder ------------------------------------------------------------------------------------------------ */
 
-/* The file as an object, or NULL where there is none. */
-static quire_status load(json_t **out, const char *folder, const char *name, quire_error *err)
-{
-    char *path = path_join(folder, name, err);
-    if (!path)
-        return QUIRE_ERR_NO_MEMORY;
-    *out = NULL;
-    quire_status status = sys_exists(path) ? json_object_load(out, path, err) : QUIRE_OK;
-    free(path);
-    return status;
-}
-
-/* A special token stands in the settings as its text, or as an object with its "content". */
-static void find_token(int32_t *id, const json_t *settings, const char *field, const quire_tokenizer *tokenizer)
-{
-    const json_t *value = json_object_get(settings, field);
-    const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-    int32_t found = text && tokenizer ? quire_tokenizer_find(tokenizer, text) : -1;
-    if (found >= 0)
-        *id = found;
-}
-
-/* A number, or the first of several. */
-static void find_id(int32_t *id, const json_t *settings, const char *field)
-{
-    const json_t *value = json_object_get(settings, field);
-    if (json_is_array(value))
-        value = json_array_get(value, 0);
-    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= INT32_MAX)
-        *id = (int32_t)json_integer_value(value);
-}
-
 /* The template of a list of named ones is that named "default". */
 static const char *find_template(const json_t *settings)
 {
@@ -140,35 +109,23 @@ static quire_status read_template(struct about *about, const char *folder, const
     return status;
 }
 
-static void read_tokens(struct about *about, const json_t *settings, const quire_tokenizer *tokenizer)
-{
-    find_token(&about->begin, settings, "bos_token", tokenizer);
-    find_token(&about->end, settings, "eos_token", tokenizer);
-    find_token(&about->unknown, settings, "unk_token", tokenizer);
-    find_token(&about->padding, settings, "pad_token", tokenizer);
-}
-
 static quire_status read_folder(struct about *about, const char *folder, const quire_tokenizer *tokenizer,
                                 quire_error *err)
 {
-    json_t *generation = NULL, *map = NULL, *settings = NULL;
-    quire_status status = load(&generation, folder, "generation_config.json", err);
+    struct special_ids ids;
+    json_t *settings = NULL;
+    quire_status status = special_ids_read(&ids, folder, tokenizer, err);
     if (status == QUIRE_OK)
-        status = load(&map, folder, "special_tokens_map.json", err);
-    if (status == QUIRE_OK)
-        status = load(&settings, folder, "tokenizer_config.json", err);
+        status = json_settings_load(&settings, folder, "tokenizer_config.json", err);
     if (status == QUIRE_OK) {
-        find_id(&about->begin, generation, "bos_token_id");
-        find_id(&about->end, generation, "eos_token_id");
-        find_id(&about->padding, generation, "pad_token_id");
-        read_tokens(about, map, tokenizer);
-        read_tokens(about, settings, tokenizer); /* what HuggingFace believes */
+        about->begin = ids.begin >= 0 ? ids.begin : about->begin;
+        about->end = ids.end >= 0 ? ids.end : about->end;
+        about->unknown = ids.unknown >= 0 ? ids.unknown : about->unknown;
+        about->padding = ids.padding >= 0 ? ids.padding : about->padding;
         double length = json_number_value(json_object_get(settings, "model_max_length"));
         about->model_max_length = length >= 1 && length <= INT32_MAX ? (int64_t)length : 0;
         status = read_template(about, folder, settings, err);
     }
-    json_decref(generation);
-    json_decref(map);
     json_decref(settings);
     return status;
 }

@@ -102,7 +102,8 @@ quire_status hf_config(json_t **out, const quire_config *c, quire_dtype type, co
     static const char *const type_names[] = {
         [QUIRE_DTYPE_F32] = "float32", [QUIRE_DTYPE_F16] = "float16", [QUIRE_DTYPE_BF16] = "bfloat16"};
     const char *model_type = json_string_value(json_object_get(from, "model_type"));
-    bool is_mpt = model_type && strcmp(model_type, "mpt") == 0;
+    const char *class = json_string_value(json_array_get(json_object_get(from, "architectures"), 0));
+    bool is_mpt = model_type ? strcmp(model_type, "mpt") == 0 : class && strcmp(class, "MPTForCausalLM") == 0;
     json_t *to = is_mpt ? json_deep_copy(from) : json_object();
     if (!is_mpt) /* another generation's code does not read these names */
         from = NULL;

@@ -59,6 +59,13 @@ static quire_dtype fitting_type(quire_dtype type, uint32_t cols)
     return cols % quire_dtype_block_elements(QUIRE_DTYPE_Q8_0) == 0 ? QUIRE_DTYPE_Q8_0 : QUIRE_DTYPE_F16;
 }
 
+/* Where nothing was asked for a vector stays as it is: rounded to the type of the matrices it could lose something. */
+static quire_dtype folder_type(const struct model_job *job, size_t i)
+{
+    quire_dtype type = job->content->data[i].type;
+    return !job->options->has_type && job->content->weights[i].is_vector && is_plain(type) ? type : job->type;
+}
+
 /* Learned positions are looked up, not multiplied by: quantising them gains nothing, and llama.cpp does not do it. */
 static quire_dtype gguf_type(const struct model_job *job, size_t i)
 {
@@ -93,7 +100,7 @@ static quire_status choose_types(struct model_job *job, bool is_folder, quire_er
         tensor->dims[0] = weight->is_vector ? weight->cols : weight->rows;
         tensor->dims[1] = weight->is_vector ? 0 : weight->cols;
         tensor->from = content->data[i].type;
-        tensor->to = is_folder ? job->type : gguf_type(job, i);
+        tensor->to = is_folder ? folder_type(job, i) : gguf_type(job, i);
         tensor->data = content->data[i].data;
         n_unfit += !weight->is_vector && !weight->is_position && o->has_type && tensor->to != o->type;
         job->n_bytes += stream_tensor_bytes(tensor);

@@ -53,7 +53,7 @@ static void report_refusal(struct verify_job *job, const char *path, const quire
         on_problem(job, why->message);
 }
 
-static quire_status report_unused(struct verify_job *job, const quire_model *model, quire_error *err)
+quire_status verify_used(bool **out, const quire_model *model, quire_error *err)
 {
     const struct tensors *tensors = &model->source->tensors;
     struct weight *weights = NULL;
@@ -62,6 +62,19 @@ static quire_status report_unused(struct verify_job *job, const quire_model *mod
     quire_status status = is_used ? weights_list_of(&weights, &n, model, err) : QUIRE_ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++)
         is_used[weights[i].tensor - tensors->items] = true;
+    free(weights);
+    if (status == QUIRE_OK)
+        *out = is_used;
+    else
+        free(is_used);
+    return status;
+}
+
+static quire_status report_unused(struct verify_job *job, const quire_model *model, quire_error *err)
+{
+    const struct tensors *tensors = &model->source->tensors;
+    bool *is_used = NULL;
+    quire_status status = verify_used(&is_used, model, err);
     for (size_t i = 0; i < tensors->n && status == QUIRE_OK; i++) {
         const char *name = tensors->items[i].name;
         struct printable shown = printable(name, strlen(name));
@@ -70,7 +83,6 @@ static quire_status report_unused(struct verify_job *job, const quire_model *mod
             verify_found(job, QUIRE_FINDING_UNUSED, false, shown.text, "tensor '%s' is no part of the model%s%s",
                          shown.text, obstacle ? ", and its data was not checked: it " : "", obstacle ? obstacle : "");
     }
-    free(weights);
     free(is_used);
     return status;
 }

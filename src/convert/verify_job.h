@@ -15,6 +15,9 @@ struct verify_job {
 void verify_found(struct verify_job *job, quire_finding_kind kind, bool is_damage, const char *tensor,
                   const char *format, ...) QUIRE_PRINTF(5, 6);
 
+/* Of each tensor of the files, whether the model has it; to be freed. Errors: NO_MEMORY. */
+quire_status verify_used(bool **out, const quire_model *model, quire_error *err);
+
 /* Checksums and numbers of every tensor. Errors: CANCELLED, IO, NO_MEMORY. */
 quire_status verify_tensors(struct verify_job *job, const quire_model *model, uint32_t n_threads, quire_error *err);
 

@@ -233,20 +233,54 @@ static quire_status check_tensor(struct verify_job *job, struct scan *scan, cons
     return status;
 }
 
+/* Tensors of a pickle may share their bytes, any number of them, and without the model having any: those that it does
+ * not have are looked at as long as all together are no more than the files. What has an obstacle is no part of the
+ * model either, or it would not have been opened; verify.c tells it. */
+static quire_status choose(bool **out, uint64_t *n_bytes, struct verify_job *job, const quire_model *model,
+                           quire_error *err)
+{
+    const struct model_source *source = model->source;
+    const struct tensors *tensors = &source->tensors;
+    uint64_t n_total = 0, n_most = source->gguf ? UINT64_MAX : 0;
+    size_t n_left = 0;
+    bool *is_chosen;
+    quire_status status = verify_used(&is_chosen, model, err);
+    if (status != QUIRE_OK)
+        return status;
+    for (size_t i = 0; i < source->n_files; i++)
+        n_most += source->files[i].map.n_bytes;
+    for (size_t i = 0; i < tensors->n; i++)
+        n_total += is_chosen[i] ? tensors->items[i].n_bytes : 0;
+    for (size_t i = 0; i < tensors->n; i++) {
+        const struct tensor *tensor = &tensors->items[i];
+        if (is_chosen[i] || tensor->obstacle)
+            continue;
+        is_chosen[i] = n_total <= n_most && tensor->n_bytes <= n_most - n_total;
+        n_total += is_chosen[i] ? tensor->n_bytes : 0;
+        n_left += !is_chosen[i];
+    }
+    if (n_left > 0)
+        verify_found(job, QUIRE_FINDING_UNUSED, false, NULL,
+                     "the data of %zu tensors that are no part of the model was not checked: they share it with others",
+                     n_left);
+    *out = is_chosen;
+    *n_bytes = n_total;
+    return QUIRE_OK;
+}
+
 static quire_status check_all(struct verify_job *job, struct scan *scan, const quire_model *model, struct stored *files,
                               size_t n_files, quire_error *err)
 {
     const struct tensors *tensors = &model->source->tensors;
+    bool *is_chosen = NULL;
     uint64_t n_bytes_total = 0;
-    quire_status status = QUIRE_OK;
-    for (size_t i = 0; i < tensors->n; i++)
-        n_bytes_total += tensors->items[i].n_bytes;
+    quire_status status = choose(&is_chosen, &n_bytes_total, job, model, err);
     for (size_t i = 0; i < tensors->n && status == QUIRE_OK; i++) {
         const struct tensor *tensor = &tensors->items[i];
-        if (tensor->obstacle) /* no part of the model, or it would not have been opened; verify.c tells it */
-            continue;
-        status = check_tensor(job, scan, tensor, find_stored(files, n_files, tensor), model, n_bytes_total, err);
+        if (is_chosen[i])
+            status = check_tensor(job, scan, tensor, find_stored(files, n_files, tensor), model, n_bytes_total, err);
     }
+    free(is_chosen);
     return status;
 }
 

@@ -17,9 +17,8 @@
 #include "tokenizer/buffer.h"
 
 #define DEFAULT_SHARD_BYTES 5000000000u /* as HuggingFace cuts */
-#define MAX_KEPT_BYTES      ((size_t)64 << 20)
 
-enum { HEADER_ALIGNMENT = 8 };
+enum { HEADER_ALIGNMENT = 8, COPIED_AT_ONCE = 1 << 20 };
 
 /* --- small files -------------------------------------------------------------------------------------------------- */
 
@@ -46,7 +45,7 @@ static bool is_left(const char *name)
 {
     static const char *const ends[] = {".safetensors", ".bin", ".pt",   ".pth",        ".h5",   ".msgpack",
                                        ".gguf",        ".ot",  ".onnx", ".index.json", ".ckpt", ".tmp"};
-    if (name[0] == '.' || strcmp(name, "config.json") == 0)
+    if (strcmp(name, "config.json") == 0)
         return true;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
         if (ends_with(name, ends[i]))
@@ -54,27 +53,47 @@ static bool is_left(const char *name)
     return false;
 }
 
+static quire_status copy_bytes(struct model_job *job, const struct fresh_file *to, int fd, uint64_t n_bytes,
+                               const char *path, quire_error *err)
+{
+    const quire_convert_options *o = job->options;
+    char *piece = mem_calloc(COPIED_AT_ONCE, 1, "a piece of a file", err);
+    quire_status status = piece ? QUIRE_OK : QUIRE_ERR_NO_MEMORY;
+    for (uint64_t at = 0; at < n_bytes && status == QUIRE_OK; at += COPIED_AT_ONCE) {
+        size_t n = size_min(COPIED_AT_ONCE, n_bytes - at);
+        status = sys_read_all(fd, piece, n, (off_t)at, path, err);
+        if (status == QUIRE_OK)
+            status = sys_write_all(to->fd, piece, n, (off_t)at, to->path, err);
+        if (status == QUIRE_OK && o->progress && o->progress(o->user, 0, job->n_bytes) != 0)
+            status = quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+    }
+    free(piece);
+    return status;
+}
+
 /* Subfolders, and what is no regular file, stay behind. */
 static quire_status keep_file(void *user, const char *path, const char *name, quire_error *err)
 {
     struct model_job *job = user;
     struct stat st;
-    char *text = NULL;
-    size_t n;
+    struct fresh_file to = {.fd = -1};
+    int fd;
     if (is_left(name))
         return QUIRE_OK;
     if (sys.stat(path, &st) != 0) /* a link is followed: HuggingFace's cache has them */
         return quire_fail(err, QUIRE_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return QUIRE_OK;
-    if ((uint64_t)st.st_size > MAX_KEPT_BYTES) {
-        job_notice(job, "'%s' has more than %zu MiB and is left behind", path, MAX_KEPT_BYTES >> 20);
-        return QUIRE_OK;
-    }
-    quire_status status = sys_read_file(&text, &n, path, MAX_KEPT_BYTES, err);
+    quire_status status = sys_open_file(&fd, &st, path, err);
+    if (status != QUIRE_OK)
+        return status;
+    status = fresh_make_file(&to, &job->fresh, name, (uint64_t)st.st_size, err);
     if (status == QUIRE_OK)
-        status = fresh_write(&job->fresh, name, text, n, err);
-    free(text);
+        status = copy_bytes(job, &to, fd, (uint64_t)st.st_size, path, err);
+    if (status == QUIRE_OK)
+        status = fresh_finish_file(&to, err);
+    fresh_drop_file(&to);
+    sys.close(fd);
     return status;
 }
 

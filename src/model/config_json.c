@@ -228,8 +228,12 @@ static uint32_t feed_forward_width(struct reader *r, uint32_t d_model)
 static float logit_scale(struct reader *r, uint32_t d_model)
 {
     struct field field = top(r, NAMES("logit_scale"));
-    if (!json_is_string(field.value))
-        return (float)number_of(r, field, 1);
+    if (!json_is_string(field.value)) {
+        float scale = (float)number_of(r, field, 1);
+        if (scale == 0) /* all logits the same; in a GGUF 0 stands for none */
+            refuse(r, field, "a number other than 0, null or \"inv_sqrt_d_model\"");
+        return scale;
+    }
     if (strcmp(json_string_value(field.value), "inv_sqrt_d_model") != 0)
         refuse(r, field, "a number, null or \"inv_sqrt_d_model\"");
     return (float)(1.0 / sqrt(d_model));

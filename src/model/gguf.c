@@ -20,7 +20,6 @@
 #define LEAST_PAIR_BYTES   (8 + 4 + 1)
 #define LEAST_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)
 #define LEAST_STRING_BYTES 8
-#define MAX_TENSOR_NAME    256
 #define MAX_PAIRS          (1u << 16)
 
 struct parser {
@@ -225,10 +224,10 @@ static quire_status read_tensor(struct parser *parser, struct gguf_tensor *tenso
     if (status != QUIRE_OK)
         return status;
     struct printable name = printable(tensor->name.bytes, tensor->name.n);
-    if (tensor->name.n == 0 || tensor->name.n > MAX_TENSOR_NAME)
+    if (tensor->name.n == 0 || tensor->name.n > TENSOR_NAME_MAX)
         return quire_fail(parser->err, QUIRE_ERR_FORMAT,
                           "'%s': a tensor's name before byte %zu has %zu bytes, expected 1 to %d", parser->gguf->path,
-                          parser->cursor.at, tensor->name.n, MAX_TENSOR_NAME);
+                          parser->cursor.at, tensor->name.n, TENSOR_NAME_MAX);
     if (!cursor_u32(&parser->cursor, &tensor->n_dims))
         return cut_short(parser, "the tensor directory");
     if (tensor->n_dims < 1 || tensor->n_dims > 4)

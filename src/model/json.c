@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
+#include "source.h"
 
 /* Commas stand between values, so that there is at most one more in each object or array. */
 static quire_status check_counts(const char *text, size_t n, const char *what, quire_error *err)
@@ -27,13 +28,13 @@ static quire_status check_counts(const char *text, size_t n, const char *what, q
     return QUIRE_OK;
 }
 
-quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err)
+static quire_status parse(json_t **out, const char *text, size_t n, size_t flags, const char *what, quire_error *err)
 {
     json_error_t where;
     quire_status status = check_counts(text, n, what, err);
     if (status != QUIRE_OK)
         return status;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | flags, &where);
     if (!root)
         return quire_fail(err, QUIRE_ERR_FORMAT, "'%s' is not valid JSON: line %d, column %d: %s", what, where.line,
                           where.column, where.text);
@@ -46,15 +47,36 @@ quire_status json_object_parse(json_t **out, const char *text, size_t n, const c
     return QUIRE_OK;
 }
 
-quire_status json_object_load(json_t **out, const char *path, quire_error *err)
+quire_status json_object_parse(json_t **out, const char *text, size_t n, const char *what, quire_error *err)
+{
+    return parse(out, text, n, 0, what, err);
+}
+
+static quire_status load(json_t **out, const char *path, size_t flags, quire_error *err)
 {
     char *text;
     size_t n;
     quire_status status = sys_read_file(&text, &n, path, JSON_MAX_BYTES, err);
     if (status != QUIRE_OK)
         return status;
-    status = json_object_parse(out, text, n, path, err);
+    status = parse(out, text, n, flags, path, err);
     free(text);
+    return status;
+}
+
+quire_status json_object_load(json_t **out, const char *path, quire_error *err)
+{
+    return load(out, path, 0, err);
+}
+
+quire_status json_settings_load(json_t **out, const char *folder, const char *name, quire_error *err)
+{
+    char *path = path_join(folder, name, err);
+    if (!path)
+        return QUIRE_ERR_NO_MEMORY;
+    *out = NULL;
+    quire_status status = sys_exists(path) ? load(out, path, JSON_DECODE_INT_AS_REAL, err) : QUIRE_OK;
+    free(path);
     return status;
 }
 

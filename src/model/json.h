@@ -24,6 +24,10 @@ quire_status json_object_parse(json_t **out, const char *text, size_t n, const c
 #define JSON_MAX_BYTES ((size_t)16 << 20)
 quire_status json_object_load(json_t **out, const char *path, quire_error *err);
 
+/* Settings that a folder may hold beside its model; *out is NULL where the file is not there. Whole numbers are read as
+ * reals: HuggingFace writes 10^30 where a length has no limit. */
+quire_status json_settings_load(json_t **out, const char *folder, const char *name, quire_error *err);
+
 /* "a string", "null", for messages. */
 const char *json_kind(const json_t *value);
 

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/printable.h"
 #include "pickle_machine.h"
+#include "tensors.h"
 
 /* Dictionaries inside dictionaries, at most. */
 enum { MAX_LEVELS = 4 };
@@ -52,14 +53,20 @@ static int compare_keys(const void *a, const void *b, void *user)
     return order ? order : (x->n > y->n) - (x->n < y->n);
 }
 
-/* Names are checked before anybody copies them: they are all different, and so no more bytes than the pickle has. */
+/* Names are checked before anybody sorts or copies them: a pickle can name a tensor in four bytes that are a long name
+ * which it had before. */
 static quire_status check_names(struct pickle *p)
 {
+    if (p->n_tensors > TENSORS_MAX)
+        return pickle_fail(p, QUIRE_ERR_UNSUPPORTED, "%zu tensors, expected at most %u", p->n_tensors, TENSORS_MAX);
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct value *name = &p->values[p->tensors[i].key];
         if (name->kind != VALUE_STRING || memchr(name->text, '\0', name->n))
             return pickle_fail(p, QUIRE_ERR_FORMAT, "a tensor whose name is %s",
                                name->kind == VALUE_STRING ? "a string with a NUL byte" : pickle_kind(name));
+        if (name->n > TENSOR_NAME_MAX)
+            return pickle_fail(p, QUIRE_ERR_UNSUPPORTED, "a tensor whose name has %zu bytes, expected at most %d",
+                               (size_t)name->n, TENSOR_NAME_MAX);
     }
     if (p->n_tensors > 0)
         qsort_r(p->tensors, p->n_tensors, sizeof *p->tensors, compare_keys, p);

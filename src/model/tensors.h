@@ -13,6 +13,9 @@
 /* Of all files of a checkpoint: 16,384 layers, the most that a configuration may have, of 16. */
 #define TENSORS_MAX (1u << 18)
 
+/* Bytes of a name, in formats that have no limit of their own. */
+enum { TENSOR_NAME_MAX = 256 };
+
 struct tensor {
     char *name;                     /* owned */
     const char *path;               /* of its file; lives as long as the checkpoint */

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "base/hash.h"
 #include "base/printable.h"
 
 /* Below the score of the least likely piece: what the library that trains these vocabularies takes off. */
@@ -13,6 +14,7 @@ quire_status pieces_open(struct vocab *vocab, quire_error *err)
     if (!pieces)
         return QUIRE_ERR_NO_MEMORY;
     pieces->unknown = -1;
+    pieces->hash_seed = hash_seed();
     pieces->adds_prefix = pieces->squeezes = pieces->escapes = true;
     memset(vocab->byte_ids, -1, sizeof vocab->byte_ids);
     vocab->pieces = pieces;
@@ -165,17 +167,11 @@ static quire_status reserve_tree(struct vocab *vocab, quire_error *err)
 /* The node one byte further, made where it is not there; 0: there are too many. */
 static uint32_t make_step(struct pieces *pieces, uint32_t parent, uint8_t byte)
 {
-    uint32_t child = pieces_step(pieces, parent, byte);
-    if (child != 0 || pieces->n_nodes == PIECES_MAX_NODES)
-        return child;
-    uint64_t hash = ((uint64_t)parent << 8 | byte) * 0x9E3779B97F4A7C15u;
-    size_t slot = (size_t)(hash >> 32) & pieces->steps_mask;
-    while (pieces->steps[slot].child != 0)
-        slot = (slot + 1) & pieces->steps_mask;
-    child = pieces->n_nodes++;
-    pieces->steps[slot].parent = parent;
-    pieces->steps[slot].child = child & 0xFFFFFF;
-    pieces->steps[slot].byte = byte;
+    struct piece_step *step = pieces_slot(pieces, parent, byte);
+    if (step->child != 0 || pieces->n_nodes == PIECES_MAX_NODES)
+        return step->child;
+    uint32_t child = pieces->n_nodes++;
+    *step = (struct piece_step){.parent = parent, .child = child & 0xFFFFFF, .byte = byte};
     pieces->ids[child] = -1;
     return child;
 }

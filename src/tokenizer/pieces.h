@@ -44,6 +44,7 @@ struct pieces {
 
     struct piece_step *steps;
     size_t steps_mask;
+    uint64_t hash_seed;
     int32_t *ids; /* [n_nodes] of the piece that ends at each node, or -1; node 0 is where all start */
     uint32_t n_nodes;
     size_t longest; /* piece in the tree, in bytes */
@@ -70,16 +71,22 @@ quire_status pieces_add(struct vocab *vocab, const char *piece, size_t n, float 
  * Errors: FORMAT (no unknown piece, or several; some bytes without a piece), UNSUPPORTED, NO_MEMORY. */
 quire_status pieces_finish(struct vocab *vocab, const char *unknown_surface, size_t n_surface, quire_error *err);
 
+/* The step that goes one byte further, or the free one where it belongs. */
+static inline struct piece_step *pieces_slot(const struct pieces *pieces, uint32_t parent, uint8_t byte)
+{
+    uint64_t hash = (((uint64_t)parent << 8 | byte) ^ pieces->hash_seed) * 0x9E3779B97F4A7C15u;
+    size_t slot = (size_t)(hash >> 32) & pieces->steps_mask;
+    for (;; slot = (slot + 1) & pieces->steps_mask) {
+        struct piece_step *step = &pieces->steps[slot];
+        if (step->child == 0 || (step->parent == parent && step->byte == byte))
+            return step;
+    }
+}
+
 /* The node one byte further, 0: none. */
 static inline uint32_t pieces_step(const struct pieces *pieces, uint32_t parent, uint8_t byte)
 {
-    uint64_t hash = ((uint64_t)parent << 8 | byte) * 0x9E3779B97F4A7C15u;
-    size_t slot = (size_t)(hash >> 32) & pieces->steps_mask;
-    for (;; slot = (slot + 1) & pieces->steps_mask) {
-        const struct piece_step *step = &pieces->steps[slot];
-        if (step->child == 0 || (step->parent == parent && step->byte == byte))
-            return step->child;
-    }
+    return pieces_slot(pieces, parent, byte)->child;
 }
 
 #endif

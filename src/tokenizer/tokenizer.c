@@ -9,10 +9,11 @@
 #include "model/source.h"
 #include "nfc.h"
 #include "pieces.h"
+#include "special_ids.h"
 #include "unicode.h"
 #include "vocab_source.h"
 
-#define MAX_JSON_BYTES   ((size_t)256 << 20)
+#define MAX_JSON_BYTES   ((size_t)64 << 20)
 #define MAX_SPIECE_BYTES ((size_t)64 << 20)
 #define END_OF_TEXT      "<|endoftext|>"
 
@@ -163,6 +164,18 @@ static quire_status open_source(struct quire_tokenizer **out, const struct sourc
     return status;
 }
 
+/* Beside a tokenizer.json it may be said which special token ends a text; it may have any name. */
+static quire_status find_end_of_text(struct quire_tokenizer *tokenizer, const char *folder, quire_error *err)
+{
+    struct special_ids ids;
+    if (tokenizer->end_of_text >= 0)
+        return QUIRE_OK;
+    quire_status status = special_ids_read(&ids, folder, tokenizer, err);
+    if (status == QUIRE_OK && quire_tokenizer_is_special(tokenizer, ids.end))
+        tokenizer->end_of_text = ids.end;
+    return status;
+}
+
 /* A SentencePiece model is known by its name: the first bytes of one may be those of a JSON text. */
 static quire_status open_file(struct quire_tokenizer **out, const char *path, quire_error *err)
 {
@@ -180,12 +193,25 @@ static quire_status open_file(struct quire_tokenizer **out, const char *path, qu
     return status;
 }
 
+static quire_status open_of_folder(struct quire_tokenizer **out, const char *folder, const char *file, quire_error *err)
+{
+    quire_tokenizer *tokenizer = NULL;
+    quire_status status = open_file(&tokenizer, file, err);
+    if (status == QUIRE_OK)
+        status = find_end_of_text(tokenizer, folder, err);
+    if (status == QUIRE_OK)
+        *out = tokenizer;
+    else
+        quire_tokenizer_close(tokenizer);
+    return status;
+}
+
 static quire_status open_folder(struct quire_tokenizer **out, const char *path, quire_error *err)
 {
     char *file = NULL;
     quire_status status = source_find_tokenizer(&file, path, err);
     if (status == QUIRE_OK)
-        status = open_file(out, file, err);
+        status = open_of_folder(out, path, file, err);
     free(file);
     return status;
 }
@@ -226,7 +252,7 @@ quire_status quire_tokenizer_open(quire_tokenizer **out, const quire_model *mode
     quire_tokenizer *tokenizer = NULL;
     const char *path = quire_model_path(model);
     quire_status status = gguf ? open_source(&tokenizer, &(struct source){.path = path, .gguf = gguf}, err)
-                               : open_file(&tokenizer, model_tokenizer_path(model), err);
+                               : open_of_folder(&tokenizer, path, model_tokenizer_path(model), err);
     if (status != QUIRE_OK)
         return status;
     uint32_t n_tokens = quire_tokenizer_n_tokens(tokenizer), n_rows = quire_model_config(model)->vocab_size;

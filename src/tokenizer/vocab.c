@@ -66,6 +66,7 @@ quire_status vocab_reserve(struct vocab *vocab, uint64_t n_tokens, uint64_t n_me
     vocab->products = mem_calloc(n_merges, sizeof vocab->products[0], "the merges", err);
     if (!vocab->index || !vocab->merges || !vocab->products)
         return QUIRE_ERR_NO_MEMORY;
+    vocab->hash_seed = hash_seed();
     vocab->index_mask = n_index - 1;
     vocab->merges_mask = n_slots - 1;
     for (size_t i = 0; i < n_slots; i++)
@@ -76,7 +77,7 @@ quire_status vocab_reserve(struct vocab *vocab, uint64_t n_tokens, uint64_t n_me
 /* The slot of a spelling: its own, or the free one where it belongs. */
 static size_t find_slot(const struct vocab *vocab, const void *spelling, size_t n)
 {
-    size_t slot = (size_t)hash64(spelling, n) & vocab->index_mask;
+    size_t slot = (size_t)hash64_seeded(spelling, n, vocab->hash_seed) & vocab->index_mask;
     for (; vocab->index[slot] != 0; slot = (slot + 1) & vocab->index_mask) {
         const struct token *token = &vocab->tokens[vocab->index[slot] - 1];
         if (token->n_spelling == n && memcmp(token_spelling(vocab, token), spelling, n) == 0)
@@ -148,6 +149,11 @@ quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelli
     size_t at = vocab->text.n, slot = 0;
     if (n == 0 || n > UINT32_MAX)
         return not_text(vocab, id, err);
+    if (n > VOCAB_MAX_TEXT - at)
+        return quire_fail(
+            err, QUIRE_ERR_UNSUPPORTED,
+            "tokenizer '%s': its tokens up to %lld have more than the %zu MiB of text that this build takes",
+            vocab->path, (long long)id, VOCAB_MAX_TEXT >> 20);
     quire_status status = buffer_append(&vocab->text, spelling, n, err);
     if (status != QUIRE_OK)
         return status;

@@ -13,6 +13,9 @@
 /* Ids are below this: a file of a few bytes cannot make a table of gigabytes. The largest vocabularies have 2^18. */
 #define VOCAB_MAX_TOKENS (1u << 21)
 
+/* Bytes of all spellings; those of the largest vocabularies have 3 MB. */
+#define VOCAB_MAX_TEXT ((size_t)64 << 20)
+
 enum token_flags {
     TOKEN_EXISTS = 1,
     TOKEN_ADDED = 2,      /* matched literally in the text, before the pre-tokenizer */
@@ -45,6 +48,7 @@ struct vocab {
     uint64_t *merges;  /* hashed by pair, open addressing */
     int32_t *products; /* [n_merges] by rank: what the pair becomes */
     size_t index_mask, merges_mask;
+    uint64_t hash_seed;
     uint32_t n_merges;
     int32_t byte_ids[256];
     int64_t end_of_text;   /* its id, as the file says; -1: it says nothing */
@@ -57,7 +61,8 @@ void vocab_release(struct vocab *vocab);
 /* Room for so many tokens and merges. Called once, before the following. Errors: UNSUPPORTED (too many), NO_MEMORY. */
 quire_status vocab_reserve(struct vocab *vocab, uint64_t n_tokens, uint64_t n_merges, quire_error *err);
 
-/* Errors: FORMAT (the id or the spelling is taken, not UTF-8, empty), UNSUPPORTED (the id is too large), NO_MEMORY. */
+/* Errors: FORMAT (the id or the spelling is taken, not UTF-8, empty), UNSUPPORTED (the id is too large, or the
+ * spellings together), NO_MEMORY. */
 quire_status vocab_add_token(struct vocab *vocab, int64_t id, const char *spelling, size_t n, uint32_t flags,
                              quire_error *err);
 
@@ -92,7 +97,8 @@ static inline const uint8_t *token_spelling(const struct vocab *vocab, const str
 /* The slot of a pair: its own, or the free one where it belongs. */
 static inline uint64_t *vocab_merge_slot(const struct vocab *vocab, int32_t left, int32_t right)
 {
-    uint64_t pair = (uint64_t)left << 21 | (uint64_t)right, hash = pair * 0x9E3779B97F4A7C15u;
+    uint64_t pair = (uint64_t)left << 21 | (uint64_t)right;
+    uint64_t hash = (pair ^ vocab->hash_seed) * 0x9E3779B97F4A7C15u;
     size_t slot = (size_t)(hash >> 32) & vocab->merges_mask;
     while (vocab->merges[slot] != MERGE_FREE && vocab->merges[slot] >> MERGE_RANK_BITS != pair)
         slot = (slot + 1) & vocab->merges_mask;

@@ -227,6 +227,64 @@ static void name_format_template_and_ids_go_along(void)
     place_remove(place);
 }
 
+/* A length without a limit is 10^30 to HuggingFace, which is no 64-bit number. And a token of any name may end a text.
+ */
+static void settings_of_others_are_read(void)
+{
+    struct made made;
+    quire_error err = {0};
+    char *place = place_make();
+    quire_config config = made_config(64);
+    quire_convert_options options = quire_convert_defaults();
+    made_open(&made, &config, TOKENIZER_DATA, 5);
+    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a"), &options, &err));
+    json_t *root = json_load_file(place_path(place, "a/tokenizer.json"), 0, NULL), *token;
+    size_t i;
+    json_array_foreach(json_object_get(root, "added_tokens"), i, token)
+    {
+        if (strcmp(json_string_value(json_object_get(token, "content")), "<|endoftext|>") == 0)
+            json_object_set_new(token, "content", json_string("</s>"));
+    }
+    json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    json_t *id = json_incref(json_object_get(vocab, "<|endoftext|>"));
+    json_object_del(vocab, "<|endoftext|>");
+    if (id)
+        json_object_set_new(vocab, "</s>", id);
+    CHECK(json_dump_file(root, place_path(place, "a/tokenizer.json"), 0) == 0);
+    json_decref(root);
+    FILE *f = fopen(place_path(place, "a/tokenizer_config.json"), "w");
+    fputs("{\"model_max_length\": 1000000000000000019884624838656, \"eos_token\": \"</s>\"}", f);
+    fclose(f);
+    convert(place_path(place, "a"), place_path(place, "b.gguf"), NULL);
+    quire_tokenizer *folder, *gguf;
+    REQUIRE_OK(quire_tokenizer_open_path(&folder, place_path(place, "a"), &err));
+    REQUIRE_OK(quire_tokenizer_open_path(&gguf, place_path(place, "b.gguf"), &err));
+    CHECK(quire_tokenizer_end_of_text(folder) >= 0);
+    CHECK_EQ_INT(quire_tokenizer_end_of_text(folder), quire_tokenizer_find(folder, "</s>"));
+    CHECK_EQ_INT(quire_tokenizer_end_of_text(gguf), quire_tokenizer_end_of_text(folder));
+    quire_tokenizer_close(folder);
+    quire_tokenizer_close(gguf);
+    made_close(&made);
+    place_remove(place);
+}
+
+/* Norms and biases in float32 beside matrices in half precision: without a type nothing is rounded. */
+static void vectors_stay_as_they_are(void)
+{
+    struct made made;
+    quire_error err = {0};
+    char *place = place_make();
+    quire_config config = made_config(64);
+    quire_convert_options options = type_options(QUIRE_DTYPE_F16);
+    made_open(&made, &config, TOKENIZER_DATA, 6);
+    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a.gguf"), &options, &err));
+    convert(place_path(place, "a.gguf"), place_path(place, "b"), NULL);
+    convert(place_path(place, "b"), place_path(place, "c"), NULL);
+    CHECK(is_same(place_path(place, "a.gguf"), place_path(place, "c"), true));
+    made_close(&made);
+    place_remove(place);
+}
+
 /* A chat model ends its turns with a token of its own, which HuggingFace's generation has to know. */
 static void chat_models_end_their_turns(void)
 {
@@ -287,7 +345,17 @@ static void other_files_and_fields_are_kept(void)
     f = fopen(place_path(place, "a/huge.txt"), "w");
     CHECK(f && ftruncate(fileno(f), 65 << 20) == 0);
     fclose(f);
+    f = fopen(place_path(place, "a/.gitattributes"), "w");
+    fclose(f);
+    json_t *config = json_load_file(place_path(place, "a/config.json"), 0, NULL);
+    json_object_del(config, "model_type"); /* the class says it, too */
+    json_object_set_new(config, "my_field", json_string("mine"));
+    CHECK(json_dump_file(config, place_path(place, "a/config.json"), 0) == 0);
+    json_decref(config);
     convert(place_path(place, "a"), place_path(place, "b"), &options);
+    config = json_load_file(place_path(place, "b/config.json"), 0, NULL);
+    CHECK_EQ_STR(json_string_value(json_object_get(config, "my_field")), "mine");
+    json_decref(config);
     f = fopen(place_path(place, "b/README.md"), "r");
     CHECK(f && fgets(text, sizeof text, f) && strcmp(text, "a card\n") == 0);
     if (f)
@@ -295,7 +363,8 @@ static void other_files_and_fields_are_kept(void)
     struct stat st;
     CHECK(stat(place_path(place, "b/training_state.pt"), &st) != 0);
     CHECK(stat(place_path(place, "b/sub"), &st) != 0);
-    CHECK(stat(place_path(place, "b/huge.txt"), &st) != 0);
+    CHECK(stat(place_path(place, "b/huge.txt"), &st) == 0 && st.st_size == 65 << 20);
+    CHECK(stat(place_path(place, "b/.gitattributes"), &st) == 0);
     place_remove(place);
 }
 
@@ -390,6 +459,8 @@ static const struct test tests[] = {
     {"types_that_a_folder_or_this_build_lacks", types_that_a_folder_or_this_build_lacks},
     {"shards_with_an_index", shards_with_an_index},
     {"name_format_template_and_ids_go_along", name_format_template_and_ids_go_along},
+    {"settings_of_others_are_read", settings_of_others_are_read},
+    {"vectors_stay_as_they_are", vectors_stay_as_they_are},
     {"chat_models_end_their_turns", chat_models_end_their_turns},
     {"other_keys_are_kept", other_keys_are_kept},
     {"other_files_and_fields_are_kept", other_files_and_fields_are_kept},

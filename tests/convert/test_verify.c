@@ -252,11 +252,12 @@ static void put_pair(unsigned char pair[20], uint64_t first, uint64_t second)
 }
 
 /* The model's weights as torch.save writes them, and beside them a shard with views. A matrix that is named, d_model
- * squared, is the transpose of what lies in its storage. */
-static void write_torch(const struct made *made, const char *folder, const char *transposed)
+ * squared, is the transpose of what lies in its storage; n_more names that no model has share the first weight's. */
+static void write_torch(const struct made *made, const char *folder, const char *transposed, size_t n_more)
 {
     size_t n = made->content.n_weights, d = made->config.d_model;
-    struct torch_tensor *tensors = calloc(n, sizeof *tensors);
+    struct torch_tensor *tensors = calloc(n + n_more, sizeof *tensors);
+    char(*names)[16] = calloc(n_more + 1, sizeof *names);
     json_t *map = json_pack("{s:s}", "transposed", "views.bin");
     for (size_t i = 0; i < n; i++) {
         const struct weight *weight = &made->weights[i];
@@ -268,6 +269,14 @@ static void write_torch(const struct made *made, const char *folder, const char 
                                            .n_bytes = (size_t)weight->rows * weight->cols * sizeof(float)};
         json_object_set_new(map, weight->hf_name, json_string("weights.bin"));
     }
+    for (size_t i = 0; i < n_more; i++) {
+        snprintf(names[i], sizeof names[i], "more.%zu", i);
+        tensors[n + i] = tensors[0];
+        tensors[n + i].name = names[i];
+        tensors[n + i].shares = 1;
+        json_object_set_new(map, names[i], json_string("weights.bin"));
+    }
+    n += n_more;
     struct bytes pickle = torch_pickle(tensors, n);
     if (transposed) {
         unsigned char strides[20];
@@ -290,6 +299,7 @@ static void write_torch(const struct made *made, const char *folder, const char 
     json_decref(root);
     bytes_release(&views);
     bytes_release(&weights);
+    free(names);
     free(tensors);
 }
 
@@ -307,7 +317,7 @@ static void views_are_told_or_refused(void)
     REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
     CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
 
-    write_torch(&made, folder, NULL);
+    write_torch(&made, folder, NULL, 0);
     struct seen seen = look(folder, QUIRE_OK, &result);
     CHECK_EQ_INT(result.n_damaged, 0);
     CHECK_EQ_INT(seen.n_obstacles, 3);
@@ -317,13 +327,37 @@ static void views_are_told_or_refused(void)
     CHECK_EQ_INT(result.n_tensors, made.content.n_weights);
     CHECK_EQ_INT(seen.n[QUIRE_FINDING_UNUSED], 0);
 
-    write_torch(&made, folder, needed);
+    write_torch(&made, folder, needed, 0);
     seen = look(folder, QUIRE_ERR_UNSUPPORTED, &result);
     CHECK_EQ_INT(seen.n_damage[QUIRE_FINDING_REFUSED], 1);
     CHECK(strstr(seen.last, needed) && strstr(seen.last, "view"));
     quire_model *model = NULL;
     CHECK_EQ_INT(quire_model_open(&model, folder, &err), QUIRE_ERR_UNSUPPORTED);
     CHECK(strstr(err.message, needed) && strstr(err.message, "contiguous()"));
+    end(place, &made);
+}
+
+/* Names take no bytes: what is looked at is no more than the files. */
+static void shared_bytes_are_not_read_for_each_name(void)
+{
+    struct made made;
+    char *place;
+    quire_error err = {0};
+    quire_verify_result result = {0};
+    quire_convert_options options = quire_convert_defaults();
+    begin(&place, &made);
+    const char *folder = place_path(place, "folder");
+    REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
+    CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
+    write_torch(&made, folder, NULL, 400);
+    struct seen seen = look(folder, QUIRE_OK, &result);
+    struct stat st, views;
+    CHECK(stat(place_path(place, "folder/weights.bin"), &st) == 0);
+    CHECK(stat(place_path(place, "folder/views.bin"), &views) == 0);
+    CHECK(result.n_bytes <= (uint64_t)st.st_size + (uint64_t)views.st_size);
+    CHECK(result.n_tensors >= made.content.n_weights);
+    CHECK_EQ_INT(result.n_damaged, 0);
+    CHECK(seen.n[QUIRE_FINDING_UNUSED] > 400); /* each is told, and that they were not all looked at */
     end(place, &made);
 }
 
@@ -335,6 +369,7 @@ static const struct test tests[] = {
     {"unsupported_fields_are_listed", unsupported_fields_are_listed},
     {"models_without_checksums_or_tokenizer", models_without_checksums_or_tokenizer},
     {"sentencepiece_vocabularies_are_sound", sentencepiece_vocabularies_are_sound},
+    {"shared_bytes_are_not_read_for_each_name", shared_bytes_are_not_read_for_each_name},
     {"views_are_told_or_refused", views_are_told_or_refused},
 };
 TEST_MAIN(tests)

@@ -193,6 +193,7 @@ static void refuses_by_name(void)
          "flex_attn_mod_list"},
         {"\"attn_config\":{\"attn_type\":\"linear_attention\"}", QUIRE_ERR_UNSUPPORTED, "attn_type is \"linear"},
         {"\"attn_config\":{\"softmax_scale\":0}", QUIRE_ERR_UNSUPPORTED, "softmax_scale is 0"},
+        {"\"logit_scale\":0", QUIRE_ERR_UNSUPPORTED, "logit_scale is 0"},
         {"\"attn_config\":{\"clip_qkv\":-1}", QUIRE_ERR_UNSUPPORTED, "clip_qkv is -1"},
         {"\"attn_config\":{\"alibi\":true,\"alibi_bias_max\":0}", QUIRE_ERR_UNSUPPORTED, "alibi_bias_max is 0"},
         {"\"final_logit_softcapping\":30", QUIRE_ERR_UNSUPPORTED, "final_logit_softcapping is 30"},

@@ -280,6 +280,27 @@ static void refuses_incomplete_archives(void)
     check_refused("PK\3\4", 4, QUIRE_ERR_FORMAT, "cut short");
 }
 
+/* The same name again takes four bytes of a pickle, and comparing it as many as it has. */
+static void has_a_bound_on_names(void)
+{
+    char name[258] = "";
+    const struct torch_tensor tensor = {
+        .name = name, .storage = "FloatStorage", .n_dims = 1, .dims = {6}, .data = numbers, .n_bytes = sizeof numbers};
+    for (size_t n = 256; n < sizeof name; n++) {
+        memset(name, 'n', n);
+        struct bytes file = torch_archive(torch_pickle(&tensor, 1), &tensor, 1);
+        if (n > 256)
+            check_refused(file.data, file.n, QUIRE_ERR_UNSUPPORTED, "name has 257 bytes, expected at most 256");
+        else {
+            quire_error err = {0};
+            struct tensors tensors = {0};
+            CHECK_OK(torch_bin_add(&tensors, file.data, file.n, "f", &err));
+            tensors_release(&tensors);
+        }
+        bytes_release(&file);
+    }
+}
+
 /* One tensor under more names than any model has. */
 static void has_a_bound_on_tensors(void)
 {
@@ -299,7 +320,7 @@ static void has_a_bound_on_tensors(void)
     }
     bytes_add(&pickle, ".", 1);
     struct bytes file = torch_archive(pickle, &storage, 1);
-    check_refused(file.data, file.n, QUIRE_ERR_UNSUPPORTED, "brings more than 262144 tensors");
+    check_refused(file.data, file.n, QUIRE_ERR_UNSUPPORTED, "262145 tensors, expected at most 262144");
     bytes_release(&file);
     bytes_release(&whole);
 }
@@ -377,6 +398,7 @@ static const struct test tests[] = {
     {"refuses_what_torch_writes_for_others", refuses_what_torch_writes_for_others},
     {"checks_every_extent", checks_every_extent},
     {"refuses_incomplete_archives", refuses_incomplete_archives},
+    {"has_a_bound_on_names", has_a_bound_on_names},
     {"has_a_bound_on_tensors", has_a_bound_on_tensors},
     {"survives_damage", survives_damage},
     {"memory_fails", memory_fails},

@@ -1,0 +1,62 @@
+#include "special_ids.h"
+
+#include <stdlib.h>
+
+#include "base/sys.h"
+#include "model/json.h"
+#include "model/source.h"
+
+/* A token stands in the settings as its text, or as an object with its "content". */
+static void find_token(int32_t *id, const json_t *settings, const char *field, const quire_tokenizer *tokenizer)
+{
+    const json_t *value = json_object_get(settings, field);
+    const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    int32_t found = text && tokenizer ? quire_tokenizer_find(tokenizer, text) : -1;
+    if (found >= 0)
+        *id = found;
+}
+
+static void find_tokens(struct special_ids *ids, const json_t *settings, const quire_tokenizer *tokenizer)
+{
+    find_token(&ids->begin, settings, "bos_token", tokenizer);
+    find_token(&ids->end, settings, "eos_token", tokenizer);
+    find_token(&ids->unknown, settings, "unk_token", tokenizer);
+    find_token(&ids->padding, settings, "pad_token", tokenizer);
+}
+
+/* A number, or the first of several. */
+static void find_id(int32_t *id, const json_t *settings, const char *field)
+{
+    const json_t *value = json_object_get(settings, field);
+    if (json_is_array(value))
+        value = json_array_get(value, 0);
+    double number = json_is_number(value) ? json_number_value(value) : -1;
+    if (number >= 0 && number <= INT32_MAX)
+        *id = (int32_t)number;
+}
+
+quire_status special_ids_read(struct special_ids *out, const char *folder, const quire_tokenizer *tokenizer,
+                              quire_error *err)
+{
+    /* From what is believed least to what HuggingFace believes. */
+    static const char *const files[] = {"config.json", "generation_config.json", "special_tokens_map.json",
+                                        "tokenizer_config.json"};
+    enum { N_WITH_IDS = 2 };
+    struct special_ids ids = {-1, -1, -1, -1};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        json_t *settings = NULL;
+        quire_status status = json_settings_load(&settings, folder, files[i], err);
+        if (status != QUIRE_OK)
+            return status;
+        if (i < N_WITH_IDS) {
+            find_id(&ids.begin, settings, "bos_token_id");
+            find_id(&ids.end, settings, "eos_token_id");
+            find_id(&ids.padding, settings, "pad_token_id");
+        } else {
+            find_tokens(&ids, settings, tokenizer);
+        }
+        json_decref(settings);
+    }
+    *out = ids;
+    return QUIRE_OK;
+}
