@@ -163,7 +163,7 @@ static const char *contradiction(const struct kv_manifest *m)
         return "its parent and its base contradict each other";
     if (m->flags & KV_HAS_FLIGHT) {
         const struct kv_flight *flight = &m->flight;
-        if (flight->span_first > flight->span_end || flight->span_end != m->n_ids || flight->layer > m->n_layers)
+        if (flight->span_first >= flight->span_end || flight->span_end != m->n_ids || flight->layer > m->n_layers)
             return "its flight is out of range";
     } else if (m->n_ids != m->frontier) {
         return "it has tokens beyond its frontier and no flight";

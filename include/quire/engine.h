@@ -49,8 +49,9 @@ typedef struct quire_progress {
 typedef int (*quire_progress_fn)(void *user, const quire_progress *progress);
 
 /* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first
- * token of a text has none), in order. Only tokens computed now are reported, not those reused from the store; twice,
- * where a damaged block of the store made a part be computed again. */
+ * token of a text has none), in order. Only tokens computed now are reported, not those reused from the store, nor
+ * the first one behind these, which the last of them predicts; twice, where a damaged block of the store made a part be
+ * computed again. */
 typedef void (*quire_logprobs_fn)(void *user, uint64_t first, const int32_t *ids, const float *logprobs, size_t n);
 
 typedef struct quire_engine_options {
@@ -64,7 +65,7 @@ typedef struct quire_engine_options {
      * read. A channel of a head's output is then wrong by at most twice this times its largest value. 0: all are read.
      */
     float attn_eps;
-    uint32_t chunk_tokens; /* tokens that go through one layer together; 0: 512 */
+    uint32_t chunk_tokens; /* tokens that go through one layer together; 0: 512, fewer where memory is short */
     uint32_t span_tokens;  /* tokens that go through the stack layer by layer; 0: as many as the budget allows */
     /* With a store, what a crash may cost: the span at work is saved once this many seconds have passed since the last
      * time, at the end of a chunk, and at the end of a layer after a sixth of that; less often where the disk is so
@@ -109,8 +110,9 @@ QUIRE_API quire_status quire_engine_open(quire_engine **out, const quire_model *
                                          quire_error *err);
 QUIRE_API void quire_engine_close(quire_engine *engine);
 
-/* Asks the running call to stop; it returns CANCELLED within a second. Async-signal-safe. The request holds until the
- * engine has returned CANCELLED once. */
+/* Asks the running call to stop: within a second it does nothing more but write to the store what it has read, at the
+ * disk's speed (a span in flight takes 4 d_model bytes a token), and returns CANCELLED. Async-signal-safe. The request
+ * holds until the engine has returned CANCELLED once. */
 QUIRE_API void quire_engine_cancel(quire_engine *engine);
 
 /* What a text would take under this engine's options, if the store holds nothing of it. The seconds are a guess from

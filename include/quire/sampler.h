@@ -40,7 +40,8 @@ QUIRE_API void quire_sampler_see(quire_sampler *sampler, int32_t id);
 /* Never pick this id (a special token that would make no sense in the output). */
 QUIRE_API void quire_sampler_ban(quire_sampler *sampler, int32_t id);
 
-/* logits: [n_vocab], unchanged. Errors: NUMERIC (a NaN among the logits, or nothing left to choose from). */
+/* logits: [n_vocab], unchanged. Errors: NUMERIC (a NaN or +infinity among them, rows of padding too, or nothing left to
+ * choose from). */
 QUIRE_API quire_status quire_sampler_pick(quire_sampler *sampler, const float *logits, int32_t *id, quire_error *err);
 
 #ifdef __cplusplus

@@ -37,6 +37,19 @@ static quire_status find_store(struct session *s)
     return QUIRE_OK;
 }
 
+/* What is written then may take as long as the disk does: it would seem that the signal was not heard. */
+static void tell_saving(struct session *s)
+{
+    const uint64_t is_soon = 64 << 20;
+    char bytes[TEXT_SIZE];
+    uint64_t n_bytes = s->state.n_tokens_total * quire_model_config(s->model)->d_model * sizeof(float);
+    if (s->store && !s->has_told_saving && n_bytes > is_soon)
+        progress_note(&s->progress,
+                      "stopping: what was read is being written to the store, up to %s; a second signal would lose it",
+                      text_bytes(bytes, n_bytes));
+    s->has_told_saving = true;
+}
+
 static int on_progress(void *user, const quire_progress *state)
 {
     struct session *s = user;
@@ -44,6 +57,8 @@ static int on_progress(void *user, const quire_progress *state)
     if (!state->is_decode) {
         s->prefill_seen_at = progress_now();
         progress_prefill(&s->progress, state);
+        if (interrupt_pending())
+            tell_saving(s);
     }
     return interrupt_pending() || s->is_stopped;
 }

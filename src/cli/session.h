@@ -26,6 +26,7 @@ struct session {
     quire_logprobs_fn on_logprobs; /* NULL: not wanted */
     void *logprobs_user;
     bool is_stopped; /* output failed: the work is to end */
+    bool has_told_saving;
     quire_error error;
     enum error_source source; /* of error */
 };

@@ -350,7 +350,7 @@ quire_status quire_book_append_draft(quire_book *book, int32_t id, const int32_t
             .n_layers = engine->model->config.n_layers,
         };
         if (engine->opts.progress(engine->opts.user, &progress) != 0)
-            return quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request");
+            return take_request(engine, quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request"));
     }
     return QUIRE_OK;
 }

@@ -147,6 +147,8 @@ static void plan_prefill(struct memory_plan *plan, const struct needs *n, const 
 static void plan_decode(struct memory_plan *plan, const struct needs *n, uint64_t budget)
 {
     uint64_t streaming = n->fixed + n->decode + u64_max(n->layer_weights, n->head_weights);
+    if (plan->figures.n_new > 0)
+        plan->figures.least_bytes = u64_max(plan->figures.least_bytes, streaming + n->heads_kv);
     plan->decode.releases_heads = streaming + n->layer_kv > budget;
     streaming += plan->decode.releases_heads ? n->heads_kv : n->layer_kv;
     keep_layers(&plan->decode, n, budget > streaming ? budget - streaming : 0);

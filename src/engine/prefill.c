@@ -21,6 +21,7 @@ struct prefill {
 
     /* Where the work stands. */
     struct kv_flight at;
+    size_t n_scored; /* rows of the span whose log-probabilities were given */
     struct pace pace;
     bool has_failed_commit; /* and the user was told */
 
@@ -30,10 +31,25 @@ struct prefill {
 
 /* --- progress -------------------------------------------------------------------------------------------------- */
 
+/* Operations of the log-probabilities of n rows, where they are asked for. */
+static double scoring_work(const struct quire_engine *engine, size_t n)
+{
+    const quire_config *config = &engine->model->config;
+    return engine->opts.logprobs ? 2.0 * (double)n * config->d_model * config->vocab_size : 0;
+}
+
+/* Operations of tokens [first, end) through all layers, and what is done with the rows. */
+static double read_work(const struct quire_engine *engine, size_t first, size_t end)
+{
+    const quire_config *config = &engine->model->config;
+    return estimate_layer_work(config, first, end) * config->n_layers + scoring_work(engine, end - first);
+}
+
 /* How much of the span's work is done, 0..1. */
 static double span_share(const struct prefill *p)
 {
-    const quire_config *config = &p->book->engine->model->config;
+    const struct quire_engine *engine = p->book->engine;
+    const quire_config *config = &engine->model->config;
     const struct kv_flight *at = &p->at;
     double n = (double)(at->span_end - at->span_first), n_done = (double)(at->next_token - at->span_first);
     double layer = estimate_layer_work(config, at->span_first, at->span_end);
@@ -43,7 +59,7 @@ static double span_share(const struct prefill *p)
         done += estimate_layer_work(config, at->span_first, at->next_token) - feedforward * n_done;
     else
         done += layer - feedforward * (n - n_done);
-    return done / (layer * config->n_layers);
+    return (done + scoring_work(engine, p->n_scored)) / read_work(engine, at->span_first, at->span_end);
 }
 
 /* The span's work so far, counted in tokens that went through the whole stack. */
@@ -58,7 +74,7 @@ static quire_status report(struct prefill *p, quire_error *err)
     const quire_config *config = &engine->model->config;
     if (!engine->opts.progress)
         return QUIRE_OK;
-    double span_work = estimate_layer_work(config, p->at.span_first, p->at.span_end) * config->n_layers;
+    double span_work = read_work(engine, p->at.span_first, p->at.span_end);
     quire_progress progress = {
         .n_tokens = p->at.span_first + span_tokens_done(p),
         .n_tokens_total = p->book->n_read,
@@ -219,7 +235,7 @@ static quire_status run_layers(struct prefill *p, quire_error *err)
 }
 
 /* Log-probabilities of the tokens that the span's rows predict. */
-static void report_logprobs(struct prefill *p)
+static quire_status report_logprobs(struct prefill *p, quire_error *err)
 {
     struct quire_book *book = p->book;
     struct quire_engine *engine = book->engine;
@@ -227,10 +243,17 @@ static void report_logprobs(struct prefill *p)
     size_t end = size_min(p->at.span_end, book->n_text - 1); /* the text's last row predicts nothing that is known */
     for (size_t first = p->at.span_first; first < end; first += PLAN_LOGIT_ROWS) {
         size_t n = size_min(PLAN_LOGIT_ROWS, end - first);
+        quire_status status = engine_check_cancelled(engine, err);
+        if (status == QUIRE_OK)
+            status = report(p, err);
+        if (status != QUIRE_OK)
+            return status;
         const int32_t *targets = book->ids + first + 1;
         head_logprobs(engine, &p->head, p->x + (first - p->at.span_first) * d_model, targets, n);
         engine->opts.logprobs(engine->opts.user, first + 1, targets, p->head.logprobs, n);
+        p->n_scored += n;
     }
+    return QUIRE_OK;
 }
 
 static quire_status finish_span(struct prefill *p, quire_error *err)
@@ -239,15 +262,16 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
     struct quire_engine *engine = book->engine;
     const quire_config *config = &engine->model->config;
     bool is_last = p->at.span_end == book->n_read;
-    if (engine->opts.logprobs)
-        report_logprobs(p);
+    quire_status status = engine->opts.logprobs ? report_logprobs(p, err) : QUIRE_OK;
+    if (status != QUIRE_OK)
+        return status;
     if (is_last) {
         const float *x = p->x + (p->at.span_end - 1 - p->at.span_first) * config->d_model;
         head_logits(engine, book->logits, x, p->buffers.normed, 1);
         if (!book->plan.prefill.keeps_head)
             residency_release_matrix(&engine->model->lm_head);
     }
-    quire_status status = model_check_files(engine->model, err);
+    status = model_check_files(engine->model, err);
     if (status != QUIRE_OK)
         return status;
     double start = sys_now();
@@ -272,6 +296,12 @@ bool prefill_flight(const struct quire_book *book, struct kv_flight *out)
     return true;
 }
 
+/* Whether anything of a span is done: there is nothing else to be kept. */
+static bool is_begun(const struct kv_flight *at)
+{
+    return at->layer > 0 || at->kv_token > at->span_first;
+}
+
 static quire_status fail_plan_flight(const quire_plan *plan, quire_error *err)
 {
     return quire_fail(err, QUIRE_ERR_NO_MEMORY,
@@ -291,7 +321,7 @@ quire_status prefill_plan_flight(struct quire_book *book, quire_error *err)
     uint32_t n_threads = threads_count(engine->threads);
     if (!prefill_flight(book, &at) || at.span_end - at.span_first <= book->plan.figures.span_tokens)
         return QUIRE_OK;
-    if (at.layer == 0 && at.kv_token == at.span_first) /* nothing was done: there is nothing to be kept */
+    if (!is_begun(&at))
         return QUIRE_OK;
     opts.span_tokens = (uint32_t)(at.span_end - at.span_first);
     quire_status status =
@@ -350,22 +380,23 @@ static void start_span(struct prefill *p)
 
 quire_status prefill_read(struct quire_book *book, quire_error *err)
 {
-    const quire_config *config = &book->engine->model->config;
-    size_t frontier = kv_book_frontier(book->kv);
     struct prefill p = {
         .book = book,
-        .work_total = estimate_layer_work(config, frontier, book->n_read) * config->n_layers,
+        .work_total = read_work(book->engine, kv_book_frontier(book->kv), book->n_read),
     };
     quire_status status = allocate_buffers(&p, err);
     pace_start(&p.pace, book->engine->opts.commit_seconds, sys_now());
     while (status == QUIRE_OK && kv_book_frontier(book->kv) < book->n_read) {
         start_span(&p);
         status = run_layers(&p, err);
-        if (status == QUIRE_ERR_CANCELLED)
+        if (status == QUIRE_ERR_CANCELLED && is_begun(&p.at)) {
+            (void)report(&p, NULL); /* it may take a while, and somebody may want to say so */
             save_flight(&p);
+        }
         if (status == QUIRE_OK)
             status = finish_span(&p, err);
-        p.work_before += estimate_layer_work(config, p.at.span_first, p.at.span_end) * config->n_layers;
+        p.work_before += read_work(book->engine, p.at.span_first, p.at.span_end);
+        p.n_scored = 0;
     }
     release_buffers(&p);
     return status;

@@ -2,8 +2,9 @@
  *
  * kernels_ref.c is the specification, in plain C; that of the number formats is base/blocks.h. kernels_vector.h says
  * the same with vectors and is compiled once per instruction set (kernels_base.c, kernels_avx2.c, kernels_avx512.c,
- * ...). dispatch.c picks a table. In every table but ref the order of each sum is fixed by position alone, so that a
- * row's result does not depend on what is computed beside it.
+ * ...). dispatch.c picks a table. In every table but ref and base the order of each sum is fixed by position alone, so
+ * that a row's result does not depend on what is computed beside it; those two multiply many rows through OpenBLAS,
+ * whose order moves with the shape (gemm.h).
  *
  * n is a multiple of the type's block size wherever a type is involved. Inputs and outputs do not overlap unless said.
  */

@@ -282,8 +282,11 @@ static void a_flight_without_work_stops_nobody(void)
 {
     struct fixture f;
     quire_error err = {0};
+    uint64_t n_bytes;
     set_up(&f);
     interrupt_after(&f, 1);
+    n_books(&f, &n_bytes);
+    CHECK(n_bytes < SPAN * quire_model_config(f.model)->d_model * sizeof(float)); /* a residual stream of a span */
     f.opts.span_tokens = 0;
     f.opts.memory_bytes = least_bytes(&f, 0);
     open_engine(&f);
