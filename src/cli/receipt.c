@@ -32,12 +32,14 @@ uint64_t receipt_peak_bytes(void)
 void receipt_print_plan(struct session *s, const char *name, const quire_plan *plan)
 {
     char tokens[TEXT_SIZE], memory[TEXT_SIZE], budget[TEXT_SIZE], disk[TEXT_SIZE], free_disk[TEXT_SIZE],
-        time[TEXT_SIZE];
-    progress_note(&s->progress, "%s: %s tokens; about %s of memory (budget %s), up to %s on disk (%s free)%s%s", name,
-                  text_count(tokens, plan->n_tokens), text_bytes(memory, plan->memory_bytes),
+        time[TEXT_SIZE], guess[TEXT_SIZE + 48] = "";
+    if (plan->seconds > 0)
+        snprintf(guess, sizeof guess, ", roughly %s%s", text_time(time, plan->seconds),
+                 s->store ? ", less if it was read before" : "");
+    progress_note(&s->progress, "%s: %s; about %s of memory (budget %s), up to %s on disk (%s free)%s", name,
+                  text_counted(tokens, plan->n_tokens, "token"), text_bytes(memory, plan->memory_bytes),
                   text_bytes(budget, plan->budget_bytes), text_bytes(disk, plan->disk_bytes + plan->flight_bytes),
-                  text_bytes(free_disk, plan->free_bytes), plan->seconds > 0 ? ", roughly " : "",
-                  plan->seconds > 0 ? text_time(time, plan->seconds) : "");
+                  text_bytes(free_disk, plan->free_bytes), guess);
     const quire_config *config = quire_model_config(s->model);
     if (plan->n_tokens + plan->n_new > config->max_seq_len)
         progress_detail(&s->progress,

@@ -1,5 +1,6 @@
 #include "estimate.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -12,6 +13,11 @@ enum { PANELS_MAX = 8, REPEATS = 4 };
 /* Operations of attention cost so many times those of products. */
 static const double ATTENTION_COST = 2;
 
+/* How far an old key's score may be above those that the certified stop compares it with, in nats, for a guess of where
+ * it stops: with 7 the blocks that storyteller-7m leaves out of novels are met within 2 % of them (6,612 tokens: 61.5
+ * %; 22,343: 83.9 %), and StoryWriter's shape with random weights leaves out 52 % of 71,899 where 57 % are guessed. */
+static const double SCORE_SPREAD = 7;
+
 static double products_work(const quire_config *config, uint64_t first, uint64_t end)
 {
     double d = config->d_model;
@@ -19,15 +25,33 @@ static double products_work(const quire_config *config, uint64_t first, uint64_t
            ((double)end - (double)first);
 }
 
-static double attention_work(const quire_config *config, uint64_t first, uint64_t end)
+/* The sum of what queries before `end` attend to, where none attends to more than `window` tokens. */
+static double attended(double window, double end)
 {
-    double a = (double)first, b = (double)end;
-    return 2 * (double)config->d_model * (b * b - a * a);
+    return end <= window ? end * end / 2 : window * (end - window / 2);
 }
 
-double estimate_layer_work(const quire_config *config, uint64_t first, uint64_t end)
+static double attention_work(const struct quire_engine *engine, uint64_t first, uint64_t end)
 {
-    return products_work(config, first, end) + attention_work(config, first, end);
+    const quire_config *config = &engine->model->config;
+    double sum = 0;
+    for (uint32_t h = 0; h < config->n_heads; h++) {
+        double slope = (double)engine->slopes[h], eps = (double)engine->opts.attn_eps;
+        double window = slope > 0 && eps > 0 ? (SCORE_SPREAD - log(eps)) / slope : INFINITY;
+        sum += attended(window, (double)end) - attended(window, (double)first);
+    }
+    return 4 * (double)config->head_dim * sum;
+}
+
+double estimate_layer_work(const struct quire_engine *engine, uint64_t first, uint64_t end)
+{
+    return products_work(&engine->model->config, first, end) + attention_work(engine, first, end);
+}
+
+double estimate_scoring_work(const struct quire_engine *engine, uint64_t n)
+{
+    const quire_config *config = &engine->model->config;
+    return engine->opts.logprobs ? 2.0 * (double)n * config->d_model * config->vocab_size : 0;
 }
 
 struct trial {
@@ -99,6 +123,6 @@ double estimate_seconds(struct quire_engine *engine, uint64_t n)
         engine->products_per_second = measure_products(engine);
     if (engine->products_per_second <= 0)
         return 0;
-    double work = products_work(config, 0, n) + ATTENTION_COST * attention_work(config, 0, n);
-    return config->n_layers * work / engine->products_per_second;
+    double work = products_work(config, 0, n) + ATTENTION_COST * attention_work(engine, 0, n);
+    return (config->n_layers * work + estimate_scoring_work(engine, n)) / engine->products_per_second;
 }

@@ -31,18 +31,11 @@ struct prefill {
 
 /* --- progress -------------------------------------------------------------------------------------------------- */
 
-/* Operations of the log-probabilities of n rows, where they are asked for. */
-static double scoring_work(const struct quire_engine *engine, size_t n)
-{
-    const quire_config *config = &engine->model->config;
-    return engine->opts.logprobs ? 2.0 * (double)n * config->d_model * config->vocab_size : 0;
-}
-
 /* Operations of tokens [first, end) through all layers, and what is done with the rows. */
 static double read_work(const struct quire_engine *engine, size_t first, size_t end)
 {
-    const quire_config *config = &engine->model->config;
-    return estimate_layer_work(config, first, end) * config->n_layers + scoring_work(engine, end - first);
+    return estimate_layer_work(engine, first, end) * engine->model->config.n_layers +
+           estimate_scoring_work(engine, end - first);
 }
 
 /* How much of the span's work is done, 0..1. */
@@ -52,14 +45,14 @@ static double span_share(const struct prefill *p)
     const quire_config *config = &engine->model->config;
     const struct kv_flight *at = &p->at;
     double n = (double)(at->span_end - at->span_first), n_done = (double)(at->next_token - at->span_first);
-    double layer = estimate_layer_work(config, at->span_first, at->span_end);
+    double layer = estimate_layer_work(engine, at->span_first, at->span_end);
     double feedforward = 4.0 * config->d_model * config->d_ff; /* of one token */
     double done = layer * at->layer;
     if (at->phase == PHASE_ATTENTION)
-        done += estimate_layer_work(config, at->span_first, at->next_token) - feedforward * n_done;
+        done += estimate_layer_work(engine, at->span_first, at->next_token) - feedforward * n_done;
     else
         done += layer - feedforward * (n - n_done);
-    return (done + scoring_work(engine, p->n_scored)) / read_work(engine, at->span_first, at->span_end);
+    return (done + estimate_scoring_work(engine, p->n_scored)) / read_work(engine, at->span_first, at->span_end);
 }
 
 /* The span's work so far, counted in tokens that went through the whole stack. */
