@@ -101,7 +101,8 @@ static void tell_foreign(struct kv_store *store, size_t n_reused)
 {
     const struct kv_foreign *foreign = &store->foreign;
     const struct kv_difference *difference = &foreign->difference;
-    if (foreign->n_common <= n_reused || store->notice.status != QUIRE_OK)
+    size_t n_whole = foreign->n_common / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS; /* a branch could have no more of it */
+    if (n_whole <= n_reused || store->notice.status != QUIRE_OK)
         return;
     char others[48] = "";
     if (difference->n_fields > 1)
@@ -110,8 +111,9 @@ static void tell_foreign(struct kv_store *store, size_t n_reused)
                  difference->n_fields - 1);
     quire_fail(&store->notice, QUIRE_ERR_MISMATCH,
                "KV book %016" PRIx64 " holds %zu tokens of this text, but was read with %s %s, and this run uses %s%s: "
-               "they are read again",
-               foreign->id, foreign->n_common, difference->field, difference->found, difference->wanted, others);
+               "%zu are read again",
+               foreign->id, foreign->n_common, difference->field, difference->found, difference->wanted, others,
+               foreign->n_common - n_reused);
 }
 
 quire_status kv_book_open(struct kv_book **out, struct kv_store *store, const int32_t *ids, size_t n, bool no_reuse,

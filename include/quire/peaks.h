@@ -17,6 +17,10 @@ extern "C" {
 enum { QUIRE_PEAKS_MAX_UNITS = 16 };
 
 typedef struct quire_peaks {
+    /* Asked every now and then, where it is set: nonzero ends the measuring (CANCELLED). */
+    int (*stop)(void *user);
+    void *user;
+
     /* Matrix products from cached factors, by the innermost loop of each kernel table, on all threads at once: a
      * multiplication and an addition are two operations. */
     struct quire_unit_peak {
@@ -30,19 +34,19 @@ typedef struct quire_peaks {
 } quire_peaks;
 
 /* The products of the table named, or, for NULL, of every one that this processor runs but the plain reference.
- * n_threads 0: the processors that this process may use. Errors: UNSUPPORTED; NO_MEMORY. */
+ * n_threads 0: the processors that this process may use. Errors: UNSUPPORTED; NO_MEMORY; CANCELLED. */
 QUIRE_API quire_status quire_peaks_measure_units(quire_peaks *peaks, const char *isa, uint32_t n_threads,
                                                  quire_error *err);
 
 /* Reading memory that no cache holds, with loads as wide as the processor has. It takes `n_bytes` (0: 1 GiB) while it
- * measures. Errors: NO_MEMORY. */
+ * measures. Errors: NO_MEMORY; CANCELLED. */
 QUIRE_API quire_status quire_peaks_measure_memory(quire_peaks *peaks, uint32_t n_threads, uint64_t n_bytes,
                                                   quire_error *err);
 
 /* Writing a file in a folder up to the disk, and reading it back past the page cache, one after the other, on one
  * thread: 256 MiB, or what can be written in two seconds. The file has no name there. folder NULL: where an engine
  * without a store keeps its keys and values ($TMPDIR or /var/tmp). A virtual machine's host may cache what the machine
- * itself does not. Errors: IO; NO_SPACE; NO_MEMORY. */
+ * itself does not. Errors: IO; NO_SPACE; NO_MEMORY; CANCELLED. */
 QUIRE_API quire_status quire_peaks_measure_disk(quire_peaks *peaks, const char *folder, quire_error *err);
 
 /* The peak of a table's products; 0 where it was not measured. */

@@ -26,6 +26,7 @@ typedef struct quire_reader_ring quire_reader_ring;
 typedef struct quire_reader_options {
     quire_reader_ring *ring; /* NULL: the reader makes its own. Used by one reader at a time; others make their own */
     bool no_uring;           /* plain reads only */
+    bool bytes;              /* any bytes, as they are: nothing is checked, no mark is dropped */
     bool lossy;           /* invalid UTF-8 becomes U+FFFD (one per maximal invalid part, as Unicode advises), counted */
     size_t buffer_bytes;  /* of one read, at most 1 GiB; 0: 256 KiB */
     uint32_t n_in_flight; /* reads in flight, at most 1024; 0: 4 */

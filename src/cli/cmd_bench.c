@@ -8,6 +8,7 @@
 
 #include "bench_rows.h"
 #include "command.h"
+#include "interrupt.h"
 #include "receipt.h"
 #include "text.h"
 
@@ -87,6 +88,7 @@ static quire_status read_text(struct bench *b, const char *const *path, quire_er
     struct session *s = b->s;
     struct options o = *s->o;
     uint64_t most = b->rows[b->n_rows - 1].context;
+    char name[DOCUMENT_NAME_SIZE];
     o.head_tokens = most;
     b->document = (struct document){.paths = path, .n_paths = 1, .ring = s->ring};
     quire_status status = document_read(&b->document, &o, s->tokenizer, &s->progress, err);
@@ -94,7 +96,7 @@ static quire_status read_text(struct bench *b, const char *const *path, quire_er
         return quire_fail(err, QUIRE_ERR_TEXT,
                           "%s has %" PRIu64 " tokens, and the last context length is %" PRIu64
                           ": give a longer text, or shorter lengths with --up-to or --contexts",
-                          document_path_name(*path), b->document.n_tokens, most);
+                          document_path_name(name, *path), b->document.n_tokens, most);
     return status;
 }
 
@@ -253,6 +255,7 @@ static quire_status prepare(struct bench *b, const char *const *path, enum error
     struct session *s = b->s;
     size_t n_most = (size_t)b->rows[b->n_rows - 1].context;
     quire_plan plan;
+    char name[DOCUMENT_NAME_SIZE];
     *source = FROM_INPUT;
     quire_status status =
         path ? read_text(b, path, err) : make_text(&b->document, n_most, quire_model_config(s->model)->vocab_size, err);
@@ -266,7 +269,7 @@ static quire_status prepare(struct bench *b, const char *const *path, enum error
     status = quire_engine_plan(s->engine, n_most, s->o->n_decode > 0 ? s->o->n_decode + 1 : 0, &plan, err);
     if (status != QUIRE_OK)
         return status;
-    receipt_print_plan(s, path ? document_path_name(*path) : "random tokens", &plan);
+    receipt_print_plan(s, path ? document_path_name(name, *path) : "random tokens", &plan);
     b->peak_bytes = plan.budget_bytes / 2 < 1 << 30 ? plan.budget_bytes / 2 : 1 << 30;
     return QUIRE_OK;
 }
@@ -294,24 +297,27 @@ static enum exit_code run(struct bench *b)
 static enum exit_code run_peak(struct session *s)
 {
     const struct options *o = s->o;
-    quire_peaks peaks = {0};
+    quire_peaks peaks = {.stop = interrupt_asked};
     quire_error *err = &s->error;
     uint64_t n_bytes = o->memory_bytes > 0 && o->memory_bytes / 2 < 1 << 30 ? o->memory_bytes / 2 : 1 << 30;
     quire_status status = quire_peaks_measure_units(&peaks, o->isa, o->n_threads, err);
-    if (status != QUIRE_OK)
+    if (status == QUIRE_ERR_UNSUPPORTED)
         return session_end(s, FROM_OPTIONS);
-    status = quire_peaks_measure_memory(&peaks, o->n_threads, n_bytes, err);
+    if (status == QUIRE_OK)
+        status = quire_peaks_measure_memory(&peaks, o->n_threads, n_bytes, err);
     if (status == QUIRE_OK)
         status = quire_peaks_measure_disk(&peaks, NULL, err);
     if (status == QUIRE_OK)
         bench_write_peaks(s, &peaks, err);
+    session_interrupted(s, "interrupted before the machine was measured");
     return session_end(s, FROM_WORK);
 }
 
 enum exit_code cmd_bench(const struct options *o)
 {
     struct session s = {0};
-    struct bench b = {.s = &s, .clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)};
+    struct bench b = {
+        .s = &s, .peaks.stop = interrupt_asked, .clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)};
     enum exit_code code;
     if (session_open(&s, o, NULL, o->peak ? NEED_OUTPUT : NEED_ENGINE, false) != QUIRE_OK)
         code = session_end(&s, s.source);

@@ -13,7 +13,7 @@ struct scanner {
     size_t n_word;
     uint64_t line;
     uint64_t n_ids;
-    const char *name;
+    char name[DOCUMENT_NAME_SIZE];
 };
 
 static quire_status write_id(struct scanner *scan, quire_error *err)
@@ -26,12 +26,14 @@ static quire_status write_id(struct scanner *scan, quire_error *err)
         is_number = scan->word[i] >= '0' && scan->word[i] <= '9';
         id = 10 * id + (uint64_t)(scan->word[i] - '0');
     }
+    char word[8 * sizeof scan->word];
     uint32_t n_tokens = quire_tokenizer_n_tokens(scan->s->tokenizer);
+    quire_printable(word, sizeof word, scan->word, scan->n_word);
     if (!is_number || id >= n_tokens || !quire_tokenizer_bytes(scan->s->tokenizer, (int32_t)id, &bytes, &n))
         return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "%s line %" PRIu64 ": '%.*s' is not a token id of this model (a number from "
+                          "%s line %" PRIu64 ": '%s' is not a token id of this model (a number from "
                           "0 to %u)",
-                          scan->name, scan->line, (int)scan->n_word, scan->word, n_tokens - 1);
+                          scan->name, scan->line, word, n_tokens - 1);
     quire_status status = quire_decoder_feed(scan->decoder, (int32_t)id, &bytes, &n, err);
     scan->n_word = 0;
     scan->n_ids++;
@@ -80,8 +82,9 @@ static quire_status scan_document(struct scanner *scan, const struct document *d
     const char *bytes;
     size_t n;
     quire_status status = quire_decoder_open(&scan->decoder, scan->s->tokenizer, true, err);
+    const quire_reader_options options = {.ring = d->ring, .no_uring = scan->s->o->no_uring, .bytes = true};
     if (status == QUIRE_OK)
-        status = document_open_reader(&reader, d, d->paths[0], scan->s->o, err);
+        status = quire_reader_open(&reader, d->paths[0], &options, err);
     if (status == QUIRE_OK) {
         interrupt_watch_reader(reader);
         status = scan_reader(scan, reader, err);
@@ -102,12 +105,13 @@ static enum exit_code detokenize_document(struct session *s, struct document *d,
 {
     (void)user;
     char tokens[TEXT_SIZE];
-    struct scanner scan = {.s = s, .line = 1, .name = document_path_name(d->paths[0])};
+    struct scanner scan = {.s = s, .line = 1};
+    document_path_name(scan.name, d->paths[0]);
     quire_status status = scan_document(&scan, d, &s->error);
-    text_count(tokens, scan.n_ids);
+    text_counted(tokens, scan.n_ids, "token");
     if (status == QUIRE_OK)
-        progress_note(&s->progress, "%s: %s tokens", scan.name, tokens);
-    session_interrupted(s, "interrupted after %s tokens of %s", tokens, scan.name);
+        progress_note(&s->progress, "%s: %s", scan.name, tokens);
+    session_interrupted(s, "interrupted after %s of %s", tokens, scan.name);
     return session_end(s, FROM_INPUT);
 }
 

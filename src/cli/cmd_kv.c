@@ -219,6 +219,10 @@ static enum exit_code export_book(struct kv_run *run)
     uint64_t id;
     char text[KV_ID_SIZE];
     const char *file = run->arguments[1];
+    if (strcmp(file, "-") == 0) {
+        quire_fail(&s->error, QUIRE_ERR_USAGE, "a book is exported to a file, not to standard output: name one");
+        return refuse(run);
+    }
     if (find(run, run->arguments[0], &id) != QUIRE_OK)
         return refuse(run);
     quire_status status = quire_store_export(run->store, id, file, &run->watch, &s->error);

@@ -160,8 +160,8 @@ static enum exit_code score_document(struct session *s, struct document *d, void
     struct score *score = user;
     struct receipt receipt = {.document = d};
     enum error_source source = FROM_INPUT;
-    char name[512];
-    document_name(d, name, sizeof name);
+    char name[DOCUMENT_NAME_SIZE];
+    document_name(name, d);
     *score = (struct score){.s = s, .tokens = s->o->json && s->o->per_token ? json_array() : NULL};
 
     /* A blank line, so that the parts of a run with several documents can be told apart. */

@@ -49,8 +49,8 @@ static quire_status write_ids(void *user, const int32_t *ids, size_t n, bool *is
 static enum exit_code tokenize_document(struct session *s, struct document *d, void *user)
 {
     struct tokenizing *t = user;
-    char name[512], bytes[TEXT_SIZE], tokens[TEXT_SIZE];
-    document_name(d, name, sizeof name);
+    char name[DOCUMENT_NAME_SIZE], bytes[TEXT_SIZE], tokens[TEXT_SIZE];
+    document_name(name, d);
     t->n = 0;
     quire_status status = t->shards ? document_stream(d, s->o, s->tokenizer, &s->progress, keep_ids, t, &s->error)
                                     : document_stream(d, s->o, s->tokenizer, &s->progress, write_ids, s, &s->error);
@@ -59,13 +59,13 @@ static enum exit_code tokenize_document(struct session *s, struct document *d, v
         source = FROM_WORK;
         status = t->shards ? quire_shards_add(t->shards, t->ids, t->n, &s->error) : output_flush(&s->output, &s->error);
     }
-    text_count(bytes, d->n_bytes);
-    text_count(tokens, d->n_tokens);
+    text_counted(bytes, d->n_bytes, "byte");
+    text_counted(tokens, d->n_tokens, "token");
     if (status == QUIRE_OK) {
         receipt_print_changes(s, d);
-        progress_note(&s->progress, "%s: %s bytes, %s tokens", name, bytes, tokens);
+        progress_note(&s->progress, "%s: %s, %s", name, bytes, tokens);
     }
-    session_interrupted(s, "interrupted after %s bytes, %s tokens of %s", bytes, tokens, name);
+    session_interrupted(s, "interrupted after %s, %s of %s", bytes, tokens, name);
     return session_end(s, source);
 }
 

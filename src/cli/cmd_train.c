@@ -44,7 +44,7 @@ static int on_event(void *user, const quire_training_event *event)
 static double measure_peak(void *user)
 {
     struct train_run *run = user;
-    quire_peaks peaks = {0};
+    quire_peaks peaks = {.stop = interrupt_asked};
     const struct options *o = run->s.o;
     if (o->quiet || quire_peaks_measure_units(&peaks, o->isa, o->n_threads, NULL) != QUIRE_OK)
         return 0;

@@ -8,18 +8,33 @@
 
 #include "interrupt.h"
 
-const char *document_path_name(const char *path)
+static const char *path_label(const char *path)
 {
     return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
-void document_name(const struct document *document, char *name, size_t size)
+const char *document_path_name(char name[DOCUMENT_NAME_SIZE], const char *path)
 {
-    const char *first = document_path_name(document->paths[0]);
+    const char *label = path_label(path);
+    quire_printable(name, DOCUMENT_NAME_SIZE, label, strlen(label));
+    return name;
+}
+
+void document_label(char label[DOCUMENT_NAME_SIZE], const struct document *document)
+{
+    const char *first = path_label(document->paths[0]);
     if (document->n_paths == 1)
-        snprintf(name, size, "%s", first);
+        snprintf(label, DOCUMENT_NAME_SIZE, "%s", first);
     else
-        snprintf(name, size, "%s and %zu more", first, document->n_paths - 1);
+        snprintf(label, DOCUMENT_NAME_SIZE, "%s and %zu more", first, document->n_paths - 1);
+}
+
+const char *document_name(char name[DOCUMENT_NAME_SIZE], const struct document *document)
+{
+    char label[DOCUMENT_NAME_SIZE];
+    document_label(label, document);
+    quire_printable(name, DOCUMENT_NAME_SIZE, label, strlen(label));
+    return name;
 }
 
 /* Opening a FIFO takes it from its writer, and standard input is open already: only what lies on a disk is tried. */
@@ -109,12 +124,13 @@ static quire_status stream_reader(struct stream *s, quire_reader *reader, quire_
 static quire_status stream_path(struct stream *s, const char *path, const struct options *o, quire_error *err)
 {
     quire_reader *reader;
+    char name[DOCUMENT_NAME_SIZE];
     quire_status status = document_open_reader(&reader, s->document, path, o, err);
     if (status != QUIRE_OK)
         return status;
     interrupt_watch_reader(reader);
     status = stream_reader(s, reader, err);
-    progress_detail(s->progress, "%s: read through %s", document_path_name(path), quire_reader_backend(reader));
+    progress_detail(s->progress, "%s: read through %s", document_path_name(name, path), quire_reader_backend(reader));
     interrupt_watch_reader(NULL);
     quire_reader_close(reader);
     return status;
@@ -188,8 +204,8 @@ quire_status document_read(struct document *document, const struct options *o, c
         drop_front(&k);
     document->n_tokens = k.n;
     if (k.n == 0) {
-        char name[512];
-        document_name(document, name, sizeof name);
+        char name[DOCUMENT_NAME_SIZE];
+        document_name(name, document);
         return quire_fail(err, QUIRE_ERR_TEXT, "%s is empty: there is nothing to read", name);
     }
     return QUIRE_OK;

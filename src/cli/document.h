@@ -35,11 +35,14 @@ quire_status documents_find(const char *const **paths, size_t *n_paths, const ch
  * quire_reader_open. */
 quire_status document_check_path(const char *path, quire_error *err);
 
-/* "standard input" for "-". */
-const char *document_path_name(const char *path);
+/* Names for people: the path, "standard input" for "-", on one line whatever it holds. Both write into the caller's
+ * buffer, the second the first path's name and how many more there are. */
+enum { DOCUMENT_NAME_SIZE = 512 };
+const char *document_path_name(char name[DOCUMENT_NAME_SIZE], const char *path);
+const char *document_name(char name[DOCUMENT_NAME_SIZE], const struct document *document);
 
-/* The first path's name, and how many more. */
-void document_name(const struct document *document, char *name, size_t size);
+/* The same as it is, for the store. */
+void document_label(char label[DOCUMENT_NAME_SIZE], const struct document *document);
 
 /* Streams the document's ids through sink, in constant memory. n_bytes, n_replaced and n_tokens are filled in.
  * Errors: those of reader, encoder and sink, CANCELLED. */

@@ -8,7 +8,7 @@
 #include "session.h"
 #include "writer.h"
 
-enum { NAME_SIZE = 512 };
+enum { WORDS_SIZE = 512 };
 
 /* What all documents of a run have in common. */
 struct request {
@@ -21,8 +21,8 @@ struct job {
     struct session *s;
     struct document *document;
     const struct request *request;
-    char name[NAME_SIZE];
-    char first_words[NAME_SIZE];
+    char name[DOCUMENT_NAME_SIZE];
+    char first_words[WORDS_SIZE];
     quire_book *book;
     struct writer writer;
     struct receipt receipt;
@@ -104,7 +104,9 @@ static quire_status read_book(struct job *job, size_t n, quire_error *err)
     if (status != QUIRE_OK)
         return status;
 
-    quire_book_describe(job->book, job->name, job->first_words);
+    char label[DOCUMENT_NAME_SIZE];
+    document_label(label, job->document);
+    quire_book_describe(job->book, label, job->first_words);
     double start = progress_now();
     s->state = (quire_progress){0};
     progress_begin(&s->progress);
@@ -145,7 +147,7 @@ static void write_json(struct job *job, quire_error *err)
 static quire_status write_heading(struct job *job, quire_error *err)
 {
     struct session *s = job->s;
-    if (s->n_documents == 1 || s->o->json)
+    if (s->n_documents == 1 || s->o->json || s->o->max_tokens == 0)
         return QUIRE_OK;
     return output_print(&s->output, err, "%s==> %s <==\n", s->output.last ? "\n" : "", job->name);
 }
@@ -196,7 +198,7 @@ static enum exit_code generate_document(struct session *s, struct document *d, v
     const quire_prompt *prompt = &request->prompt;
     struct job job = {.s = s, .document = d, .request = request};
     size_t n = 0;
-    document_name(d, job.name, sizeof job.name);
+    document_name(job.name, d);
     job.receipt.document = d;
     job.receipt.n_prompt = prompt->n_before + prompt->n_after;
 

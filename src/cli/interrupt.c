@@ -62,6 +62,12 @@ bool interrupt_pending(void)
     return is_pending != 0;
 }
 
+int interrupt_asked(void *user)
+{
+    (void)user;
+    return interrupt_pending();
+}
+
 static int64_t now_ms(void)
 {
     struct timespec t;

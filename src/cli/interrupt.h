@@ -15,6 +15,7 @@ void interrupt_install(void);
 
 /* Whether a signal has arrived. */
 bool interrupt_pending(void);
+int interrupt_asked(void *user); /* the same as a callback */
 
 /* Waits until a stream takes bytes, or says so itself that it does not. False: a signal has come, before or meanwhile,
  * and nobody has read from the stream in the second that all waits together then have. */

@@ -460,6 +460,8 @@ static quire_status check_together(const struct options *o, quire_error *err)
         return quire_fail(err, QUIRE_ERR_USAGE, "unexpected argument '%s'", o->arguments[row->most_arguments]);
     if (o->command == COMMAND_CONVERT && !o->out)
         return quire_fail(err, QUIRE_ERR_USAGE, "'convert' needs the option '--out': where to write to");
+    if (o->out && strcmp(o->out, "-") == 0)
+        return quire_fail(err, QUIRE_ERR_USAGE, "'--out -': nothing is written to standard output; name a file");
     if (o->command == COMMAND_FINETUNE && !o->model)
         return quire_fail(err, QUIRE_ERR_USAGE, "'finetune' needs the option '--model': what to start from");
     if (o->command == COMMAND_TRAIN && (o->n_arguments > 0) + (o->plot != NULL) + o->keys != 1)

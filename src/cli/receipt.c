@@ -7,8 +7,6 @@
 #include "json_out.h"
 #include "text.h"
 
-enum { NAME_SIZE = 512 };
-
 /* For people and for programs. */
 static const struct {
     const char *words;
@@ -55,8 +53,8 @@ void receipt_print_plan(struct session *s, const char *name, const quire_plan *p
 
 void receipt_print_changes(struct session *s, const struct document *d)
 {
-    char name[NAME_SIZE], count[TEXT_SIZE], tokens[TEXT_SIZE];
-    document_name(d, name, sizeof name);
+    char name[DOCUMENT_NAME_SIZE], count[TEXT_SIZE], tokens[TEXT_SIZE];
+    document_name(name, d);
     if (d->n_replaced > 0)
         progress_note(&s->progress, "%s: %s invalid part%s of the text replaced by U+FFFD (--lossy)", name,
                       text_count(count, d->n_replaced), d->n_replaced == 1 ? "" : "s");
@@ -84,9 +82,9 @@ static void describe_read(char *text, size_t size, const struct receipt *r)
 void receipt_print(struct session *s, const struct receipt *r)
 {
     const struct document *d = r->document;
-    char name[NAME_SIZE], what[4 * TEXT_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
+    char name[DOCUMENT_NAME_SIZE], what[4 * TEXT_SIZE], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
     uint64_t n_kept = r->n_reused + r->n_resumed, n_computed = d->n_tokens + r->n_prompt - n_kept;
-    document_name(d, name, sizeof name);
+    document_name(name, d);
     receipt_print_changes(s, d);
     describe_read(what, sizeof what, r);
     if (n_computed > 0)

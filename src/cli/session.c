@@ -282,7 +282,8 @@ static enum exit_code work_on(struct session *s, const char *const *paths, size_
         if (is_missing[i])
             continue;
         if (interrupt_pending()) {
-            quire_fail(&s->error, QUIRE_ERR_CANCELLED, "interrupted before %s", document_path_name(paths[i]));
+            char name[DOCUMENT_NAME_SIZE];
+            quire_fail(&s->error, QUIRE_ERR_CANCELLED, "interrupted before %s", document_path_name(name, paths[i]));
             return session_end(s, FROM_WORK);
         }
         enum exit_code code = work(s, &document, user);

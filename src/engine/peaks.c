@@ -8,21 +8,33 @@
 #include "base/sys.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
+#include "peaks.h"
 
 static const double MEASURE_SECONDS = 0.2;
 
-/* Runs the work again and again for MEASURE_SECONDS and gives the least time. */
-static double least_seconds(struct threads *threads, size_t n_items, threads_work work, void *context)
+quire_status peaks_check_stop(const quire_peaks *peaks, quire_error *err)
+{
+    bool is_stopped = peaks->stop && peaks->stop(peaks->user) != 0;
+    return is_stopped ? quire_fail(err, QUIRE_ERR_CANCELLED, "stopped on request") : QUIRE_OK;
+}
+
+/* Runs the work again and again for MEASURE_SECONDS and gives the least time. Errors: CANCELLED. */
+static quire_status least_seconds(double *seconds, const quire_peaks *peaks, struct threads *threads, size_t n_items,
+                                  threads_work work, void *context, quire_error *err)
 {
     double least = 0, begin = sys_now(), now = begin;
     for (int i = 0; i < 3 || now - begin < MEASURE_SECONDS; i++) {
+        quire_status status = peaks_check_stop(peaks, err);
+        if (status != QUIRE_OK)
+            return status;
         double start = now;
         threads_run(threads, n_items, work, context);
         now = sys_now();
         if (i == 0 || now - start < least)
             least = now - start;
     }
-    return least > 0 ? least : 1e-9;
+    *seconds = least > 0 ? least : 1e-9;
+    return QUIRE_OK;
 }
 
 static void raise_to(double *peak, double found)
@@ -77,7 +89,8 @@ static void pack_factors(const struct unit_job *job, float *row, size_t n_row, u
     }
 }
 
-static quire_status measure_gemm(double *flops, const struct gemm *gemm, struct threads *threads, quire_error *err)
+static quire_status measure_gemm(double *flops, const quire_peaks *peaks, const struct gemm *gemm,
+                                 struct threads *threads, quire_error *err)
 {
     uint32_t n_threads = threads_count(threads);
     struct unit_job job = {.gemm = gemm, .k = size_min(gemm->depth, MOST_DEPTH)};
@@ -94,10 +107,12 @@ static quire_status measure_gemm(double *flops, const struct gemm *gemm, struct 
         return QUIRE_ERR_NO_MEMORY;
     pack_factors(&job, (float *)(void *)(job.memory + n_threads * job.worker_bytes), n_row, n_threads);
     size_t n_items = (size_t)ITEMS_PER_THREAD * n_threads;
-    double seconds = least_seconds(threads, n_items, multiply, &job);
-    *flops = strip * (double)job.n_strips * job.n_passes * (double)n_items / seconds;
+    double seconds = 0;
+    quire_status status = least_seconds(&seconds, peaks, threads, n_items, multiply, &job, err);
+    if (status == QUIRE_OK)
+        *flops = strip * (double)job.n_strips * job.n_passes * (double)n_items / seconds;
     free(job.memory);
-    return QUIRE_OK;
+    return status;
 }
 
 static quire_status add_unit(quire_peaks *peaks, const struct kernels *kernels, uint32_t n_threads, quire_error *err)
@@ -107,7 +122,7 @@ static quire_status add_unit(quire_peaks *peaks, const struct kernels *kernels, 
     quire_status status = threads_open(&threads, kernels_n_threads(kernels, n_threads), err);
     if (status != QUIRE_OK)
         return status;
-    status = measure_gemm(&flops, kernels->gemm, threads, err);
+    status = measure_gemm(&flops, peaks, kernels->gemm, threads, err);
     threads_close(threads);
     if (status != QUIRE_OK)
         return status;
@@ -191,7 +206,10 @@ quire_status quire_peaks_measure_memory(quire_peaks *peaks, uint32_t n_threads, 
     quire_status status = threads_open(&threads, n_threads ? n_threads : threads_available(), err);
     if (status == QUIRE_OK) {
         threads_run(threads, n_parts, write_part, &job);
-        raise_to(&peaks->memory_read, (double)n_parts * READ_PART / least_seconds(threads, n_parts, read_part, &job));
+        double seconds = 0;
+        status = least_seconds(&seconds, peaks, threads, n_parts, read_part, &job, err);
+        if (status == QUIRE_OK)
+            raise_to(&peaks->memory_read, (double)n_parts * READ_PART / seconds);
         threads_close(threads);
     }
     free(job.memory);

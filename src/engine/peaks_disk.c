@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
-#include "quire/peaks.h"
+#include "peaks.h"
 
 enum { PART_BYTES = 4 << 20, FILE_PARTS = 64 };
 static const double MOST_SECONDS = 2;
@@ -24,14 +24,16 @@ static quire_status open_unnamed(int *fd, const char *folder, quire_error *err)
 }
 
 /* Writes parts until the file is full or the time is over; the last bytes are on the disk when it ends. */
-static quire_status write_parts(int fd, const char *folder, const void *part, size_t *n_parts, double *seconds,
-                                quire_error *err)
+static quire_status write_parts(const quire_peaks *peaks, int fd, const char *folder, const void *part, size_t *n_parts,
+                                double *seconds, quire_error *err)
 {
     double start = sys_now();
     quire_status status = QUIRE_OK;
     *n_parts = 0;
     while (status == QUIRE_OK && *n_parts < FILE_PARTS && (*n_parts == 0 || sys_now() - start < MOST_SECONDS)) {
-        status = sys_write_all(fd, part, PART_BYTES, (off_t)*n_parts * PART_BYTES, folder, err);
+        status = peaks_check_stop(peaks, err);
+        if (status == QUIRE_OK)
+            status = sys_write_all(fd, part, PART_BYTES, (off_t)*n_parts * PART_BYTES, folder, err);
         ++*n_parts;
     }
     if (status == QUIRE_OK && sys.fdatasync(fd) != 0)
@@ -40,15 +42,18 @@ static quire_status write_parts(int fd, const char *folder, const void *part, si
     return status;
 }
 
-static quire_status read_parts(int fd, const char *folder, void *part, size_t n_parts, double *seconds,
-                               quire_error *err)
+static quire_status read_parts(const quire_peaks *peaks, int fd, const char *folder, void *part, size_t n_parts,
+                               double *seconds, quire_error *err)
 {
     quire_status status = QUIRE_OK;
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     double start = sys_now();
-    for (size_t i = 0; i < n_parts && status == QUIRE_OK; i++)
-        status = sys_read_all(fd, part, PART_BYTES, (off_t)i * PART_BYTES, folder, err);
+    for (size_t i = 0; i < n_parts && status == QUIRE_OK; i++) {
+        status = peaks_check_stop(peaks, err);
+        if (status == QUIRE_OK)
+            status = sys_read_all(fd, part, PART_BYTES, (off_t)i * PART_BYTES, folder, err);
+    }
     *seconds = sys_now() - start;
     return status;
 }
@@ -80,9 +85,9 @@ quire_status quire_peaks_measure_disk(quire_peaks *peaks, const char *folder, qu
     fill(part);
     quire_status status = open_unnamed(&fd, folder, err);
     if (status == QUIRE_OK) {
-        status = write_parts(fd, folder, part, &n_parts, &write_seconds, err);
+        status = write_parts(peaks, fd, folder, part, &n_parts, &write_seconds, err);
         if (status == QUIRE_OK)
-            status = read_parts(fd, folder, part, n_parts, &read_seconds, err);
+            status = read_parts(peaks, fd, folder, part, n_parts, &read_seconds, err);
         sys.close(fd);
     }
     free(part);

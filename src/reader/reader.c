@@ -34,7 +34,7 @@ struct quire_reader {
     char *name; /* the input's */
     bool is_stdin;
     bool is_regular;
-    bool is_lossy;
+    bool is_bytes, is_lossy;
     bool is_at_end;    /* the source has given all it has */
     unsigned char *at; /* what the source gave and the caller did not get yet */
     size_t n_at;
@@ -133,6 +133,7 @@ quire_status quire_reader_open(quire_reader **out, const char *path, const quire
     r->input.n_in_flight = opts->n_in_flight ? opts->n_in_flight : DEFAULT_IN_FLIGHT;
     atomic_init(&r->input.is_cancelled, false);
     r->at = r->carried;
+    r->is_bytes = opts->bytes;
     r->is_lossy = opts->lossy;
     r->is_stdin = strcmp(path, "-") == 0;
     quire_status status = open_file(r, path, err);
@@ -249,6 +250,12 @@ static quire_status replace(quire_reader *r, const unsigned char **text, size_t 
 static quire_status next_text(quire_reader *r, const unsigned char **text, size_t *n_text)
 {
     for (;;) {
+        if (r->is_bytes && r->n_at > 0) {
+            *text = r->at;
+            *n_text = r->n_at;
+            take(r, r->n_at);
+            return QUIRE_OK;
+        }
         struct utf8_scan scan = utf8_scan(r->at, r->n_at);
         size_t n_mark = 0;
         if (r->n_bytes == 0 && scan.n_valid >= BYTE_ORDER_MARK_BYTES &&

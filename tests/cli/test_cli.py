@@ -109,6 +109,24 @@ class Errors(Case):
         self.assertGreater(len(result.raw), 0.9 * len(ids))
         self.assertTrue(ids.startswith(result.raw))
 
+    def test_a_name_stays_on_its_line(self):
+        story = self.write("a\nquire: all is lost\t.txt", STORY)
+        for command in (("continue", "-n", "1"), ("score",), ("tokenize",)):
+            result = self.run_quire(*command, story)
+            for line in result.err.splitlines():
+                self.assertFalse(line.startswith("quire: all is lost"), line)
+            self.assertIn("a\\x0aquire: all is lost\\x09.txt", result.err)
+        self.assertIn("document    " + str(self.folder) + "/a\\x0aquire", self.run_quire("score", story).out)
+        error = self.run_quire("detokenize", story, code=3).err
+        self.assertTrue(error.startswith("quire: ") and error.count("\n") == 1, error)
+
+    def test_standard_output_is_no_file_to_write(self):
+        self.assert_error(self.run_quire("convert", self.model, "-o", "-", code=2), "--out", "standard output")
+        self.run_quire("continue", "-n", "0", self.story)
+        book = re.search(r"\b[0-9a-f]{16}\b", self.run_quire("kv", "ls", "--json").out).group()
+        self.assert_error(self.run_quire("kv", "export", book, "-", code=2), "standard output")
+        self.assertFalse((self.folder / "-").exists())
+
     def test_empty(self):
         path = self.write("empty.txt", b"")
         for command in ("continue", "score", "summarize"):
@@ -244,6 +262,14 @@ class Tokens(Case):
         self.assertEqual(self.run_quire("detokenize", "-q", stdin="\t ".join(ids).encode()).out, "abc")
         path = self.write("ids", "\r\n".join(ids))
         self.assertEqual(self.run_quire("detokenize", "-q", path).out, "abc")
+
+    def test_detokenize_takes_bytes_for_what_they_are(self):
+        for ids in (b"caf\xe9 ", b"7 \0\0", b"\xff\xfe1\0"):
+            error = self.run_quire("detokenize", stdin=ids, code=3).err
+            self.assertIn("line 1: '", error)
+            self.assertIn("is not a token id", error)
+            self.assertNotIn("''", error)
+            self.assertNotIn("--lossy", error) # it does not have that
 
     def test_detokenize_names_the_line(self):
         for text, word in [(b"5\n6\nseven\n", "line 3: 'seven'"), (b"5\n-6", "line 2: '-6'"),

@@ -62,6 +62,16 @@ class Bench(Case):
             self.assertGreater(peaks[what, ""], 0)
         self.assertIn("GFLOP/s", self.run_quire("bench", "--peak", "--isa", "base", "--memory", "64M").out)
 
+    def test_peak_can_be_interrupted(self):
+        process = self.start("bench", "--peak", "-v", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        self.assertNotEqual(process.stderr.readline(), b"") # it is about to begin
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=240)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertEqual(out, b"")
+        self.assertIn(b"interrupted", err)
+
     def test_wrong_lengths(self):
         for wrong in ("", "0", "5,5", "7,3", "1,", "1;2", "-4", "x", "99999999999"):
             self.assert_error(self.run_quire("bench", "--contexts", wrong, code=2), "--contexts")
@@ -155,6 +165,7 @@ class Writing(Case):
         other = self.write("other.txt", second)
         both = self.objects("continue", "-n", "5", self.story, other)
         self.assertEqual([o["document"] for o in both], [self.story, other])
+        self.assertEqual(self.run_quire("continue", "-q", "-n", "0", self.story, other).out, "")
         ends = ["" if o["text"].endswith("\n") else "\n" for o in both]
         text = self.run_quire("continue", "-q", "-n", "5", self.story, other).out
         self.assertEqual(text, f"==> {self.story} <==\n{both[0]['text']}{ends[0]}\n"
