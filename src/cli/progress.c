@@ -12,7 +12,7 @@
 #include "stream_write.h"
 #include "text.h"
 
-enum { MOST_COLUMNS = 200, BAR_COLUMNS = 30 };
+enum { MOST_COLUMNS = 200, BAR_COLUMNS = 30, BAR_STEP = 10 };
 static const double REDRAW_SECONDS = 1.0 / 6, LINE_SECONDS = 10;
 
 double progress_now(void)
@@ -101,7 +101,7 @@ static size_t terminal_columns(void)
     return columns < MOST_COLUMNS ? columns : MOST_COLUMNS;
 }
 
-/* A bar of `share` in front of the words where there is room for both; the words are cut at the terminal's edge. */
+/* A bar of `share` in front of the words, as long as there is room for it; the words are cut at the terminal's edge. */
 static void draw(struct progress *progress, const char *label, double share, const char *words)
 {
     char line[MOST_COLUMNS + BAR_COLUMNS + 300], shown[sizeof line + 16];
@@ -112,13 +112,15 @@ static void draw(struct progress *progress, const char *label, double share, con
     }
     size_t columns = terminal_columns();
     char bar[BAR_COLUMNS + 4] = "";
-    if (share >= 0 && strlen(label) + strlen(words) + BAR_COLUMNS + 6 <= columns) {
-        size_t n_full = (size_t)((share < 1 ? share : 1) * BAR_COLUMNS);
+    size_t n_other = strlen(label) + strlen(words) + 6, n_bar = columns > n_other ? columns - n_other : 0;
+    n_bar = n_bar < BAR_COLUMNS ? n_bar / BAR_STEP * BAR_STEP : BAR_COLUMNS; /* it does not move with every digit */
+    if (share >= 0 && n_bar > 0) {
+        size_t n_full = (size_t)((share < 1 ? share : 1) * (double)n_bar);
         char *to = bar;
         *to++ = '[';
         memset(to, '#', n_full);
-        memset(to + n_full, '.', BAR_COLUMNS - n_full);
-        memcpy(to + BAR_COLUMNS, "] ", 3);
+        memset(to + n_full, '.', n_bar - n_full);
+        memcpy(to + n_bar, "] ", 3);
     }
     snprintf(line, sizeof line, "%s %s%s", label, bar, words);
     line[columns - 1] = '\0'; /* a full line would wrap */
@@ -195,7 +197,8 @@ void progress_documents(struct progress *progress, uint64_t n_documents, uint64_
     if (!is_due(progress, progress_now()))
         return;
     char documents[TEXT_SIZE], bytes[TEXT_SIZE], words[160];
-    snprintf(words, sizeof words, "%s documents, %s", text_count(documents, n_documents), text_bytes(bytes, n_bytes));
+    snprintf(words, sizeof words, "%s, %s", text_counted(documents, n_documents, "document"),
+             text_bytes(bytes, n_bytes));
     draw(progress, "tokenising", -1, words);
 }
 
