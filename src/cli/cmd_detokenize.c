@@ -16,6 +16,15 @@ struct scanner {
     char name[DOCUMENT_NAME_SIZE];
 };
 
+static quire_status fail_word(const struct scanner *scan, uint32_t n_tokens, quire_error *err)
+{
+    char word[8 * sizeof scan->word];
+    quire_printable(word, sizeof word, scan->word, scan->n_word);
+    return quire_fail(err, QUIRE_ERR_FORMAT,
+                      "%s line %" PRIu64 ": '%s' is not a token id of this model (a number from 0 to %u)", scan->name,
+                      scan->line, word, n_tokens - 1);
+}
+
 static quire_status write_id(struct scanner *scan, quire_error *err)
 {
     const char *bytes;
@@ -26,14 +35,9 @@ static quire_status write_id(struct scanner *scan, quire_error *err)
         is_number = scan->word[i] >= '0' && scan->word[i] <= '9';
         id = 10 * id + (uint64_t)(scan->word[i] - '0');
     }
-    char word[8 * sizeof scan->word];
     uint32_t n_tokens = quire_tokenizer_n_tokens(scan->s->tokenizer);
-    quire_printable(word, sizeof word, scan->word, scan->n_word);
     if (!is_number || id >= n_tokens || !quire_tokenizer_bytes(scan->s->tokenizer, (int32_t)id, &bytes, &n))
-        return quire_fail(err, QUIRE_ERR_FORMAT,
-                          "%s line %" PRIu64 ": '%s' is not a token id of this model (a number from "
-                          "0 to %u)",
-                          scan->name, scan->line, word, n_tokens - 1);
+        return fail_word(scan, n_tokens, err);
     quire_status status = quire_decoder_feed(scan->decoder, (int32_t)id, &bytes, &n, err);
     scan->n_word = 0;
     scan->n_ids++;

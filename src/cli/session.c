@@ -40,10 +40,10 @@ static quire_status find_store(struct session *s)
 /* What is written then may take as long as the disk does: it would seem that the signal was not heard. */
 static void tell_saving(struct session *s)
 {
-    const uint64_t is_soon = 64 << 20;
+    const uint64_t much = 64 << 20;
     char bytes[TEXT_SIZE];
     uint64_t n_bytes = s->state.n_tokens_total * quire_model_config(s->model)->d_model * sizeof(float);
-    if (s->store && !s->has_told_saving && n_bytes > is_soon)
+    if (s->store && !s->has_told_saving && n_bytes > much)
         progress_note(&s->progress,
                       "stopping: what was read is being written to the store, up to %s; a second signal would lose it",
                       text_bytes(bytes, n_bytes));

@@ -261,8 +261,8 @@ static quire_status choose(bool **out, uint64_t *n_bytes, struct verify_job *job
     }
     if (n_left > 0)
         verify_found(job, QUIRE_FINDING_UNUSED, false, NULL,
-                     "the data of %zu tensors that are no part of the model was not checked: they share it with others",
-                     n_left);
+                     "the data of %zu tensor%s no part of the model was not checked: it is shared with others", n_left,
+                     n_left == 1 ? " that is" : "s that are");
     *out = is_chosen;
     *n_bytes = n_total;
     return QUIRE_OK;
