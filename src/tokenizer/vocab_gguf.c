@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/mem.h"
 #include "base/printable.h"
+#include "code_point.h"
 #include "model/gguf.h"
 #include "pieces.h"
 
@@ -106,7 +108,7 @@ static quire_status read_settings(struct vocab *vocab, const struct gguf *gguf, 
     return status;
 }
 
-/* Old converters filled the embedding's spare rows with user-defined tokens "[PAD<id>]"; no text means them. */
+/* Old converters filled the embedding's spare rows with tokens "[PAD<id>]" of other types; no text means them. */
 static bool is_padding(struct gguf_string token, uint64_t id)
 {
     char name[40];
@@ -153,6 +155,38 @@ static quire_status read_normalized(struct vocab *vocab, const struct gguf *gguf
                               VOCAB_GGUF_NORMALIZED, id);
         vocab->tokens[id].flags |= TOKEN_NORMALIZED;
     }
+    return QUIRE_OK;
+}
+
+/* The first converter for this family (October 2023) called every token normal. */
+static bool are_all_normal(const struct gguf_array *types)
+{
+    for (uint64_t id = 0; id < types->n; id++)
+        if (gguf_array_u32(types, id) != TYPE_NORMAL)
+            return false;
+    return true;
+}
+
+/* Then what makes no merge and is no byte was added to the vocabulary, and special tokens stand in <|...|>. */
+static quire_status tell_added(struct vocab *vocab, quire_error *err)
+{
+    bool *is_product = mem_calloc(vocab->n_tokens, sizeof *is_product, "the products of merges", err);
+    if (!is_product)
+        return QUIRE_ERR_NO_MEMORY;
+    for (uint32_t rank = 0; rank < vocab->n_merges; rank++)
+        is_product[vocab->products[rank]] = true;
+    for (size_t id = 0; id < vocab->n_tokens; id++) {
+        struct token *token = &vocab->tokens[id];
+        const uint8_t *spelling = token_spelling(vocab, token);
+        size_t n = token->n_spelling, n_character = 0;
+        if (!(token->flags & TOKEN_EXISTS) || is_product[id])
+            continue;
+        code_point_read(spelling, &n_character);
+        bool is_special = n > 4 && memcmp(spelling, "<|", 2) == 0 && memcmp(spelling + n - 2, "|>", 2) == 0;
+        if (n > n_character)
+            token->flags |= TOKEN_ADDED | (is_special ? TOKEN_SPECIAL : TOKEN_NORMALIZED);
+    }
+    free(is_product);
     return QUIRE_OK;
 }
 
@@ -223,12 +257,14 @@ static quire_status read_merges(struct vocab *vocab, const struct gguf *gguf, co
 {
     struct gguf_array merges = {0};
     struct gguf_place place = {0};
+    bool is_untyped = are_all_normal(types);
     quire_status status = get_array(vocab, gguf, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
     if (status == QUIRE_OK)
         status = vocab_reserve(vocab, tokens->n, merges.n, err);
     for (uint64_t id = 0; status == QUIRE_OK && id < tokens->n; id++) {
         struct gguf_string token = gguf_array_string(tokens, &place);
-        status = read_token(vocab, id, token, (int32_t)gguf_array_u32(types, id), err);
+        bool is_spare = is_untyped && is_padding(token, id);
+        status = read_token(vocab, id, token, is_spare ? TYPE_UNUSED : (int32_t)gguf_array_u32(types, id), err);
     }
     if (status == QUIRE_OK)
         status = read_normalized(vocab, gguf, err);
@@ -237,7 +273,7 @@ static quire_status read_merges(struct vocab *vocab, const struct gguf *gguf, co
         struct gguf_string merge = gguf_array_string(&merges, &place);
         status = vocab_add_merge_line(vocab, merge.bytes, merge.n, err);
     }
-    return status;
+    return status == QUIRE_OK && is_untyped ? tell_added(vocab, err) : status;
 }
 
 quire_status vocab_read_gguf(struct vocab *vocab, const struct gguf *gguf, quire_error *err)

@@ -269,6 +269,36 @@ static void gguf_fields_are_refused_by_name(void)
     }
 }
 
+/* As the first converter wrote them: every token is called normal, padding too. */
+static void types_that_say_nothing(void)
+{
+    static const char key[] = "tokenizer.ggml.token_type";
+    enum { TYPES = 4 + 4 + 8 }; /* behind the key: array, of i32, and how many */
+    size_t n;
+    uint64_t n_types = 0;
+    char path[64], *bytes = read_bytes(DATA "vocab.gguf", &n);
+    char *place = memmem(bytes, n, key, sizeof key - 1);
+    CHECK(place != NULL);
+    if (place)
+        place += sizeof key - 1;
+    if (place)
+        memcpy(&n_types, place + 8, sizeof n_types);
+    CHECK(n_types > 700 && n_types < 1000);
+    for (uint64_t i = 0; i < n_types; i++) {
+        const int32_t normal = 1;
+        memcpy(place + TYPES + i * sizeof normal, &normal, sizeof normal);
+    }
+    write_temporary(path, bytes, n);
+    quire_tokenizer *json = open_tokenizer(DATA "tokenizer.json"), *gguf = open_tokenizer(path);
+    CHECK_EQ_INT(quire_tokenizer_n_tokens(gguf), quire_tokenizer_n_tokens(json));
+    CHECK_EQ_INT(quire_tokenizer_end_of_text(gguf), quire_tokenizer_end_of_text(json));
+    CHECK_EQ_STR(quire_tokenizer_fingerprint(gguf), quire_tokenizer_fingerprint(json));
+    quire_tokenizer_close(json);
+    quire_tokenizer_close(gguf);
+    unlink(path);
+    free(bytes);
+}
+
 static void cut_short_gguf(void)
 {
     size_t n;
@@ -386,6 +416,7 @@ static const struct test tests[] = {
     {"malformed_files", malformed_files},
     {"paths_that_lead_nowhere", paths_that_lead_nowhere},
     {"gguf_fields_are_refused_by_name", gguf_fields_are_refused_by_name},
+    {"types_that_say_nothing", types_that_say_nothing},
     {"cut_short_gguf", cut_short_gguf},
     {"more_tokens_than_the_model_has_rows", more_tokens_than_the_model_has_rows},
     {"padding_is_no_token", padding_is_no_token},
