@@ -28,12 +28,6 @@ static bool is_sound(const struct patient *p)
     return p->has_manifest && p->soundness.n_damaged == 0 && p->soundness.n_tokens == p->manifest.frontier;
 }
 
-static void tell_damage(const struct kv_watch *watch, uint64_t id, const quire_error *why)
-{
-    if (watch && watch->damage)
-        watch->damage(watch->user, &(struct kv_damage){id, -1, -1, -1, why->message});
-}
-
 /* Writes the first base_tokens of a branch over those of the book. The branch's own manifest vouches for them; that
  * they are the book's, too, is seen from what the book has left: after it was put back it may have gone another way.
  * Errors: FORMAT (damaged, or another text); IO, NO_SPACE, NO_MEMORY. */
@@ -66,15 +60,13 @@ static quire_status copy_tokens(const struct patient *p, const struct kv_store *
 
 /* Every branch has the whole text in its own tokens file. Where this book's is damaged before one begins, it is put
  * right from there: without it the book, and with it the branch, would lose blocks that are sound. */
-static quire_status restore_tokens(struct patient *p, const struct kv_store *store, const struct kv_watch *watch,
-                                   quire_error *err)
+static quire_status restore_tokens(struct patient *p, const struct kv_store *store, quire_error *err)
 {
     char path[KV_PATH_SIZE];
     size_t n_sound;
-    quire_error damage = {0};
     struct kv_shelf shelf;
     kv_path(path, p->folder, "tokens");
-    if (kv_tokens_check(&n_sound, path, p->view.seed, p->manifest.frontier, p->manifest.frontier_hash, &damage) !=
+    if (kv_tokens_check(&n_sound, path, p->view.seed, p->manifest.frontier, p->manifest.frontier_hash, NULL) !=
         QUIRE_ERR_FORMAT)
         return QUIRE_OK;
     quire_status status = kv_shelf_load(&shelf, store, err);
@@ -89,16 +81,12 @@ static quire_status restore_tokens(struct patient *p, const struct kv_store *sto
             continue;
         status = copy_tokens(p, store, branch, &why);
         p->has_new_tokens = status == QUIRE_OK;
-        if (status == QUIRE_ERR_FORMAT) { /* another branch may serve */
-            tell_damage(watch, branch->id, &why);
+        if (status == QUIRE_ERR_FORMAT) /* another branch may serve */
             status = QUIRE_OK;
-        } else if (status != QUIRE_OK) {
+        else if (status != QUIRE_OK)
             quire_fail(err, status, "%s", why.message);
-        }
     }
     kv_shelf_release(&shelf);
-    if (p->has_new_tokens)
-        tell_damage(watch, p->manifest.id, &damage);
     return status;
 }
 
@@ -108,16 +96,12 @@ static quire_status examine(struct patient *p, const struct kv_store *store, uin
     quire_error why = {0};
     quire_status status = kv_store_any_manifest(&p->manifest, store, id, &p->is_gone, &why);
     p->has_manifest = status == QUIRE_OK;
-    if (p->is_gone)
+    if (p->is_gone || status == QUIRE_ERR_FORMAT)
         return QUIRE_OK;
-    if (status == QUIRE_ERR_FORMAT) {
-        tell_damage(watch, id, &why);
-        return QUIRE_OK;
-    }
     if (status != QUIRE_OK)
         return quire_fail(err, status, "%s", why.message);
     p->view = kv_store_view(store, &p->manifest);
-    status = restore_tokens(p, store, watch, err);
+    status = restore_tokens(p, store, err);
     if (status == QUIRE_OK)
         status = kv_scan(&p->soundness, &p->view, &p->manifest, options->with_blocks, watch, err);
     if (status != QUIRE_OK)

@@ -226,7 +226,7 @@ quire_status quire_store_show(quire_store *store, uint64_t id, quire_stored_book
     size_t n_damaged = 0;
     if (!book)
         status = owner_no_such_book(store, id, err);
-    else
+    else if (book->status == QUIRE_OK)
         status = owner_look(store->store, book, false, &(struct kv_watch){keep_first, NULL, &why}, &n_damaged, err);
     if (status == QUIRE_OK) {
         describe(out, store->store, &shelf, book);

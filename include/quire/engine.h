@@ -45,7 +45,8 @@ typedef struct quire_progress {
     uint32_t n_layers;
 } quire_progress;
 
-/* Called now and then from the thread that called the engine. Return nonzero to stop (CANCELLED). */
+/* Called now and then from the thread that called the engine. Return nonzero to stop (CANCELLED); before what was read
+ * is written to the store it is then called once more. */
 typedef int (*quire_progress_fn)(void *user, const quire_progress *progress);
 
 /* Natural-log probabilities of tokens first, first+1, ..., first+n-1 of the text (position counted from 0; the first

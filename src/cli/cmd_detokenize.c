@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "command.h"
 #include "interrupt.h"
@@ -12,6 +13,7 @@ struct scanner {
     char word[24]; /* the number being read; a longer word is no id */
     size_t n_word;
     uint64_t line;
+    bool has_begun;
     uint64_t n_ids;
     char name[DOCUMENT_NAME_SIZE];
 };
@@ -46,7 +48,10 @@ static quire_status write_id(struct scanner *scan, quire_error *err)
 
 static quire_status scan_bytes(struct scanner *scan, const char *bytes, size_t n, quire_error *err)
 {
-    for (size_t i = 0; i < n; i++) {
+    static const char mark[] = "\xEF\xBB\xBF"; /* that a text may begin with */
+    bool is_marked = !scan->has_begun && n >= 3 && memcmp(bytes, mark, 3) == 0;
+    scan->has_begun = true;
+    for (size_t i = is_marked ? 3 : 0; i < n; i++) {
         char c = bytes[i];
         if (c != ' ' && c != '\n' && c != '\t' && c != '\r') {
             if (scan->n_word < sizeof scan->word)

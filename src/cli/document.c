@@ -71,8 +71,8 @@ quire_status documents_find(const char *const **paths, size_t *n_paths, const ch
     return QUIRE_OK;
 }
 
-quire_status document_open_reader(quire_reader **out, const struct document *document, const char *path,
-                                  const struct options *o, quire_error *err)
+static quire_status open_reader(quire_reader **out, const struct document *document, const char *path,
+                                const struct options *o, quire_error *err)
 {
     quire_reader_options options = {.ring = document->ring, .no_uring = o->no_uring, .lossy = o->lossy};
     return quire_reader_open(out, path, &options, err);
@@ -125,7 +125,7 @@ static quire_status stream_path(struct stream *s, const char *path, const struct
 {
     quire_reader *reader;
     char name[DOCUMENT_NAME_SIZE];
-    quire_status status = document_open_reader(&reader, s->document, path, o, err);
+    quire_status status = open_reader(&reader, s->document, path, o, err);
     if (status != QUIRE_OK)
         return status;
     interrupt_watch_reader(reader);

@@ -59,8 +59,4 @@ quire_status document_first_words(const struct document *document, const quire_t
 
 void document_release(struct document *document);
 
-/* Opens one of the document's paths to be read under the options. */
-quire_status document_open_reader(quire_reader **out, const struct document *document, const char *path,
-                                  const struct options *o, quire_error *err);
-
 #endif

@@ -57,7 +57,7 @@ static int on_progress(void *user, const quire_progress *state)
     if (!state->is_decode) {
         s->prefill_seen_at = progress_now();
         progress_prefill(&s->progress, state);
-        if (interrupt_pending())
+        if (interrupt_pending() && state->work_done > 0)
             tell_saving(s);
     }
     return interrupt_pending() || s->is_stopped;

@@ -112,16 +112,16 @@ static quire_status read_template(struct about *about, const char *folder, const
 static quire_status read_folder(struct about *about, const char *folder, const quire_tokenizer *tokenizer,
                                 quire_error *err)
 {
-    struct special_ids ids;
+    struct special_ids ids = {about->begin, about->end, about->unknown, about->padding};
     json_t *settings = NULL;
-    quire_status status = special_ids_read(&ids, folder, tokenizer, err);
+    quire_status status = tokenizer ? special_ids_read(&ids, folder, tokenizer, err) : QUIRE_OK;
     if (status == QUIRE_OK)
         status = json_settings_load(&settings, folder, "tokenizer_config.json", err);
     if (status == QUIRE_OK) {
-        about->begin = ids.begin >= 0 ? ids.begin : about->begin;
-        about->end = ids.end >= 0 ? ids.end : about->end;
-        about->unknown = ids.unknown >= 0 ? ids.unknown : about->unknown;
-        about->padding = ids.padding >= 0 ? ids.padding : about->padding;
+        about->begin = ids.begin;
+        about->end = ids.end;
+        about->unknown = ids.unknown;
+        about->padding = ids.padding;
         double length = json_number_value(json_object_get(settings, "model_max_length"));
         about->model_max_length = length >= 1 && length <= INT32_MAX ? (int64_t)length : 0;
         status = read_template(about, folder, settings, err);

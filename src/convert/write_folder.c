@@ -43,8 +43,9 @@ static bool ends_with(const char *name, const char *end)
 /* Weights, in whatever format, and what is written anew. */
 static bool is_left(const char *name)
 {
-    static const char *const ends[] = {".safetensors", ".bin", ".pt",   ".pth",        ".h5",   ".msgpack",
-                                       ".gguf",        ".ot",  ".onnx", ".index.json", ".ckpt", ".tmp"};
+    static const char *const ends[] = {".safetensors", ".bin",  ".onnx_data",  ".npz",     ".distcp",
+                                       ".pt",          ".pth",  ".h5",         ".msgpack", ".gguf",
+                                       ".ot",          ".onnx", ".index.json", ".ckpt",    ".tmp"};
     if (strcmp(name, "config.json") == 0)
         return true;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)

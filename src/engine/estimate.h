@@ -4,8 +4,8 @@
 
 #include "engine.h"
 
-/* Floating-point operations of tokens [first, end) through one layer: products, and causal attention over what is likely
- * not to be left out (attn_eps). */
+/* Floating-point operations of tokens [first, end) through one layer: products, and causal attention over what is
+ * likely not to be left out (attn_eps). */
 double estimate_layer_work(const struct quire_engine *engine, uint64_t first, uint64_t end);
 
 /* Of the log-probabilities of n tokens; 0 where nobody asks for them. */

@@ -256,8 +256,11 @@ static quire_status finish_span(struct prefill *p, quire_error *err)
     const quire_config *config = &engine->model->config;
     bool is_last = p->at.span_end == book->n_read;
     quire_status status = engine->opts.logprobs ? report_logprobs(p, err) : QUIRE_OK;
-    if (status != QUIRE_OK)
+    if (status != QUIRE_OK) { /* the span itself is read */
+        if (model_check_files(engine->model, NULL) == QUIRE_OK)
+            kv_book_commit(book->kv, book->ids, p->at.span_end, NULL, config->vocab_size, NULL);
         return status;
+    }
     if (is_last) {
         const float *x = p->x + (p->at.span_end - 1 - p->at.span_first) * config->d_model;
         head_logits(engine, book->logits, x, p->buffers.normed, 1);

@@ -1,6 +1,6 @@
 #include "special_ids.h"
 
-#include <stdlib.h>
+#include <math.h>
 
 #include "base/sys.h"
 #include "model/json.h"
@@ -11,7 +11,7 @@ static void find_token(int32_t *id, const json_t *settings, const char *field, c
 {
     const json_t *value = json_object_get(settings, field);
     const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-    int32_t found = text && tokenizer ? quire_tokenizer_find(tokenizer, text) : -1;
+    int32_t found = text ? quire_tokenizer_find(tokenizer, text) : -1;
     if (found >= 0)
         *id = found;
 }
@@ -25,38 +25,49 @@ static void find_tokens(struct special_ids *ids, const json_t *settings, const q
 }
 
 /* A number, or the first of several. */
-static void find_id(int32_t *id, const json_t *settings, const char *field)
+static void find_id(int32_t *id, const json_t *settings, const char *field, const quire_tokenizer *tokenizer,
+                    bool must_be_special)
 {
     const json_t *value = json_object_get(settings, field);
+    const char *bytes;
+    size_t n;
     if (json_is_array(value))
         value = json_array_get(value, 0);
     double number = json_is_number(value) ? json_number_value(value) : -1;
-    if (number >= 0 && number <= INT32_MAX)
-        *id = (int32_t)number;
+    if (number < 0 || number > INT32_MAX || number != floor(number))
+        return;
+    int32_t found = (int32_t)number;
+    if (must_be_special ? quire_tokenizer_is_special(tokenizer, found)
+                        : quire_tokenizer_bytes(tokenizer, found, &bytes, &n))
+        *id = found;
 }
 
-quire_status special_ids_read(struct special_ids *out, const char *folder, const quire_tokenizer *tokenizer,
+static void find_ids(struct special_ids *ids, const json_t *settings, const quire_tokenizer *tokenizer,
+                     bool must_be_special)
+{
+    find_id(&ids->begin, settings, "bos_token_id", tokenizer, must_be_special);
+    find_id(&ids->end, settings, "eos_token_id", tokenizer, must_be_special);
+    find_id(&ids->padding, settings, "pad_token_id", tokenizer, must_be_special);
+}
+
+quire_status special_ids_read(struct special_ids *ids, const char *folder, const quire_tokenizer *tokenizer,
                               quire_error *err)
 {
     /* From what is believed least to what HuggingFace believes. */
     static const char *const files[] = {"config.json", "generation_config.json", "special_tokens_map.json",
                                         "tokenizer_config.json"};
-    enum { N_WITH_IDS = 2 };
-    struct special_ids ids = {-1, -1, -1, -1};
+    struct special_ids found = *ids;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         json_t *settings = NULL;
         quire_status status = json_settings_load(&settings, folder, files[i], err);
         if (status != QUIRE_OK)
             return status;
-        if (i < N_WITH_IDS) {
-            find_id(&ids.begin, settings, "bos_token_id");
-            find_id(&ids.end, settings, "eos_token_id");
-            find_id(&ids.padding, settings, "pad_token_id");
-        } else {
-            find_tokens(&ids, settings, tokenizer);
-        }
+        if (i < 2)
+            find_ids(&found, settings, tokenizer, i == 0);
+        else
+            find_tokens(&found, settings, tokenizer);
         json_decref(settings);
     }
-    *out = ids;
+    *ids = found;
     return QUIRE_OK;
 }

@@ -7,11 +7,12 @@
 #include "quire/tokenizer.h"
 
 struct special_ids {
-    int32_t begin, end, unknown, padding; /* -1: not said, or no token of the tokenizer */
+    int32_t begin, end, unknown, padding; /* -1: none */
 };
 
-/* tokenizer may be NULL: then only ids are read, not names. Errors: those of json_settings_load. */
-quire_status special_ids_read(struct special_ids *out, const char *folder, const quire_tokenizer *tokenizer,
+/* Overwrites in *ids what is said and is a token of the tokenizer, or, in config.json, a special one: checkpoints carry
+ * ids there of the library's defaults. Errors: those of json_settings_load. */
+quire_status special_ids_read(struct special_ids *ids, const char *folder, const quire_tokenizer *tokenizer,
                               quire_error *err);
 
 #endif

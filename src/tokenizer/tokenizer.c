@@ -164,16 +164,14 @@ static quire_status open_source(struct quire_tokenizer **out, const struct sourc
     return status;
 }
 
-/* Beside a tokenizer.json it may be said which special token ends a text; it may have any name. */
-static quire_status find_end_of_text(struct quire_tokenizer *tokenizer, const char *folder, quire_error *err)
+/* Beside a tokenizer.json it may be said which special token ends a text; it may have any name. What cannot be read
+ * there says nothing. */
+static void find_end_of_text(struct quire_tokenizer *tokenizer, const char *folder)
 {
-    struct special_ids ids;
-    if (tokenizer->end_of_text >= 0)
-        return QUIRE_OK;
-    quire_status status = special_ids_read(&ids, folder, tokenizer, err);
-    if (status == QUIRE_OK && quire_tokenizer_is_special(tokenizer, ids.end))
+    struct special_ids ids = {-1, -1, -1, -1};
+    if (tokenizer->end_of_text < 0 && special_ids_read(&ids, folder, tokenizer, NULL) == QUIRE_OK &&
+        quire_tokenizer_is_special(tokenizer, ids.end))
         tokenizer->end_of_text = ids.end;
-    return status;
 }
 
 /* A SentencePiece model is known by its name: the first bytes of one may be those of a JSON text. */
@@ -195,14 +193,9 @@ static quire_status open_file(struct quire_tokenizer **out, const char *path, qu
 
 static quire_status open_of_folder(struct quire_tokenizer **out, const char *folder, const char *file, quire_error *err)
 {
-    quire_tokenizer *tokenizer = NULL;
-    quire_status status = open_file(&tokenizer, file, err);
+    quire_status status = open_file(out, file, err);
     if (status == QUIRE_OK)
-        status = find_end_of_text(tokenizer, folder, err);
-    if (status == QUIRE_OK)
-        *out = tokenizer;
-    else
-        quire_tokenizer_close(tokenizer);
+        find_end_of_text(*out, folder);
     return status;
 }
 

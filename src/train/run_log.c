@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,4 +73,17 @@ quire_status run_log_add(struct run_log *log, json_t *object, quire_error *err)
         log->n_bytes += n;
     free(text);
     return status;
+}
+
+bool run_log_has(const struct run_log *log, const char *event, uint64_t step)
+{
+    struct sys_map map;
+    char begin[96];
+    if (sys_map_file(&map, log->path, NULL) != QUIRE_OK)
+        return false;
+    /* As training_log begins a line, and run_log_add writes it. */
+    int n = snprintf(begin, sizeof begin, "{\"event\":\"%s\",\"step\":%" PRIu64 ",", event, step);
+    bool has = memmem(map.data, map.n_bytes, begin, (size_t)n) != NULL;
+    sys_unmap(&map);
+    return has;
 }

@@ -3,6 +3,7 @@
 #define QUIRE_TRAIN_RUN_LOG_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "quire/error.h"
@@ -19,6 +20,9 @@ struct run_log {
  * NO_MEMORY. */
 quire_status run_log_open(struct run_log *out, const char *folder, quire_error *err);
 void run_log_close(struct run_log *log);
+
+/* Whether a line tells of an event of this name and step. */
+bool run_log_has(const struct run_log *log, const char *event, uint64_t step);
 
 /* Appends object and releases it. NULL: there was no memory to build it. Errors: NO_SPACE, IO, NO_MEMORY; the log then
  * ends where it did. */

@@ -25,8 +25,8 @@ static quire_status add_document(void *user, const struct corpus_document *docum
     return QUIRE_OK;
 }
 
-/* 128 bits over every document's name and contents, over the tokenizer, and over the vocabulary that ids are
- * checked against. */
+/* 128 bits over every document's name and contents, over the tokenizer with its end of text, and over the
+ * vocabulary that ids are checked against. */
 static quire_status make_key(char key[HASH_HEX_SIZE], const char *folder, const quire_tokenizer *tokenizer,
                              uint32_t n_vocab, quire_error *err)
 {
@@ -35,6 +35,8 @@ static quire_status make_key(char key[HASH_HEX_SIZE], const char *folder, const 
         return quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for a hash");
     hash_add_text(hash, quire_tokenizer_fingerprint(tokenizer));
     hash_add(hash, &n_vocab, sizeof n_vocab);
+    int32_t end_of_text = quire_tokenizer_end_of_text(tokenizer); /* which files beside the vocabulary may say */
+    hash_add(hash, &end_of_text, sizeof end_of_text);
     quire_status status = corpus_walk(folder, add_document, hash, err);
     hash_finish_hex(hash, key);
     hash_close(hash);

@@ -221,7 +221,7 @@ static void log_start(struct quire_training *t, bool is_resumed)
 static quire_status open_state(struct quire_training *t, quire_error *err)
 {
     bool is_resumed = false;
-    quire_status status = training_resume(t, &is_resumed, err);
+    quire_status status = training_resume(t, UINT64_MAX, &is_resumed, err);
     if (status == QUIRE_OK && !is_resumed)
         status = training_load_start(t, err);
     if (status == QUIRE_OK)

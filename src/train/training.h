@@ -97,9 +97,10 @@ quire_status training_texts_folder(char **out, const char *local, const char *sp
 quire_status training_data_open(struct quire_training *t, quire_error *err);
 void training_data_close(struct training_data *data);
 
-/* training_state.c. load_start: the weights of step 0. resume: the latest sound checkpoint, where there is one. */
+/* training_state.c. load_start: the weights of step 0. resume: the latest sound checkpoint of a step
+ * before `end`, where there is one; otherwise nothing changes. */
 quire_status training_load_start(struct quire_training *t, quire_error *err);
-quire_status training_resume(struct quire_training *t, bool *is_resumed, quire_error *err);
+quire_status training_resume(struct quire_training *t, uint64_t end, bool *is_resumed, quire_error *err);
 quire_status training_save(struct quire_training *t, quire_error *err);
 
 /* training_eval.c. Errors: CANCELLED, IO. */

@@ -59,10 +59,8 @@ void training_sweep(const struct quire_training *t)
         char *path = path_join(t->config.save_folder, names[i], NULL);
         if (path)
             fresh_sweep(path);
+        if (path && names[i] == names[2]) /* a complete one is of no use either */
+            sys.unlink(path);
         free(path);
     }
-    char *sample = path_join(t->config.save_folder, TRAINING_SAMPLE, NULL);
-    if (sample)
-        sys.unlink(sample); /* a complete one is of no use either */
-    free(sample);
 }

@@ -173,7 +173,7 @@ static void put_aside(struct quire_training *t, const char *path, const quire_er
                     is_moved ? aside : "");
 }
 
-quire_status training_resume(struct quire_training *t, bool *is_resumed, quire_error *err)
+quire_status training_resume(struct quire_training *t, uint64_t end, bool *is_resumed, quire_error *err)
 {
     uint64_t *steps;
     size_t n;
@@ -183,6 +183,8 @@ quire_status training_resume(struct quire_training *t, bool *is_resumed, quire_e
         char path[CHECKPOINT_PATH_SIZE];
         struct checkpoint checkpoint;
         quire_error inner = {0};
+        if (steps[i] >= end)
+            continue;
         checkpoint_path(path, t->config.save_folder, steps[i]);
         status = checkpoint_open(&checkpoint, path, &inner);
         if (status == QUIRE_ERR_FORMAT || status == QUIRE_ERR_IO) { /* the one before it may be sound */
@@ -200,7 +202,8 @@ quire_status training_resume(struct quire_training *t, bool *is_resumed, quire_e
         *is_resumed = status == QUIRE_OK;
         checkpoint_close(&checkpoint);
     }
-    if (status == QUIRE_OK && !*is_resumed && (n > 0 || checkpoint_is_damaged(t->config.save_folder)))
+    if (status == QUIRE_OK && !*is_resumed && end == UINT64_MAX &&
+        (n > 0 || checkpoint_is_damaged(t->config.save_folder)))
         status = quire_fail(err, QUIRE_ERR_FORMAT,
                             "no checkpoint in '%s' is sound; move those that end in '" CHECKPOINT_DAMAGED
                             "' away to begin anew",

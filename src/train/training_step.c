@@ -50,44 +50,42 @@ static quire_status add_gradients(struct quire_training *t, struct net_loss *sum
 
 /* --- a step that does not stand ----------------------------------------------------------------------------------- */
 
-/* Removes the latest checkpoint, unless it is the last one: without any the run would begin anew. */
-static bool drop_latest(struct quire_training *t)
+static void drop(struct quire_training *t, uint64_t step)
 {
     char path[CHECKPOINT_PATH_SIZE];
-    uint64_t *steps;
-    size_t n;
-    if (checkpoint_list(&steps, &n, t->config.save_folder, NULL) != QUIRE_OK)
-        return false;
-    free(steps);
-    checkpoint_path(path, t->config.save_folder, t->saved_step);
-    if (n < 2 || sys.unlink(path) != 0)
-        return false;
-    training_notice(t, "the checkpoint '%s' has seen batches that are passed over now, and is removed", path);
-    t->saved_step = UINT64_MAX;
-    return true;
+    checkpoint_path(path, t->config.save_folder, step);
+    if (sys.unlink(path) == 0)
+        training_notice(t, "the checkpoint '%s' has seen batches that are passed over now, and is removed", path);
 }
 
-/* The batches to pass over: those up to the one in question. Where they were passed over and the step went wrong again,
- * as many more on both sides of them as they are: what went wrong may have begun before it showed. */
+/* The batches to pass over: those up to the one in question. Where they were passed over and the step went wrong again
+ * behind them, as many more on both sides of them as they are: what went wrong may have begun before it showed. */
 static struct batch_range suspects(const struct training_state *s, uint64_t n_skip, bool is_again)
 {
+    const uint64_t most = 1 << 20;
     uint64_t end = s->batch + 1;
-    if (!is_again || s->n_skips == 0)
+    const struct batch_range *last = s->n_skips > 0 ? &s->skips[s->n_skips - 1] : NULL;
+    if (!is_again || !last || s->batch < last->end)
         return (struct batch_range){end > n_skip ? end - n_skip : 0, end};
-    const struct batch_range *last = &s->skips[s->n_skips - 1];
-    uint64_t width = last->end - last->first;
+    uint64_t width = last->end - last->first < most ? last->end - last->first : most;
     return (struct batch_range){last->first > width ? last->first - width : 0, end + width};
 }
 
-/* To the latest checkpoint that has seen none of the batches in question, or to the start. */
+/* To the latest checkpoint that has seen none of the batches in question; without any to the start. Those that have
+ * seen one go as soon as an older one is loaded; the oldest that is sound stays, or the run would begin anew. */
 static quire_status go_back(struct quire_training *t, uint64_t first_batch, quire_error *err)
 {
     bool is_resumed;
-    quire_status status;
-    do
-        status = training_resume(t, &is_resumed, err);
-    while (status == QUIRE_OK && is_resumed && t->state.batch > first_batch && drop_latest(t));
-    return status == QUIRE_OK && !is_resumed ? training_load_start(t, err) : status;
+    quire_status status = training_resume(t, UINT64_MAX, &is_resumed, err);
+    if (status == QUIRE_OK && !is_resumed)
+        return training_load_start(t, err);
+    while (status == QUIRE_OK && is_resumed && t->state.batch > first_batch) {
+        uint64_t step = t->state.step;
+        status = training_resume(t, step, &is_resumed, err);
+        if (status == QUIRE_OK && is_resumed)
+            drop(t, step);
+    }
+    return status;
 }
 
 /* Back before the step; the batches in question are passed over from now on. */
@@ -96,7 +94,8 @@ static quire_status step_back(struct quire_training *t, const char *why, double 
     struct training_state before = t->state;
     bool is_again = t->spiked_at > 0 && before.step + 1 <= t->spiked_at;
     struct batch_range range = suspects(&before, t->config.spike.skip_batches, is_again);
-    if (before.n_rollbacks >= t->config.spike.max_rollbacks || before.n_skips == TRAIN_MAX_ROLLBACKS)
+    if (before.n_rollbacks >= t->config.spike.max_rollbacks ||
+        before.n_skips == TRAIN_MAX_ROLLBACKS) /* also if a checkpoint says otherwise */
         return quire_fail(err, QUIRE_ERR_NUMERIC,
                           "step %" PRIu64 ": %s (loss %g, gradient norm %g), and the run has gone back %" PRIu64
                           " times; a lower optimizer.lr or a longer scheduler.t_warmup may help",
@@ -165,6 +164,20 @@ static quire_status look_at_it(struct quire_training *t, quire_error *err)
     return status;
 }
 
+/* A process that was killed behind its checkpoint may not have come to what was due there; the log knows. */
+static quire_status make_up(struct quire_training *t, quire_error *err)
+{
+    uint64_t step = t->state.step;
+    quire_status status = QUIRE_OK;
+    if (step == 0)
+        return QUIRE_OK;
+    if (is_due(t, t->config.eval_interval) && !run_log_has(&t->log, "eval", step))
+        status = training_evaluate(t, err);
+    if (status == QUIRE_OK && is_due(t, t->config.sample_interval) && !run_log_has(&t->log, "sample", step))
+        status = training_sample(t, err);
+    return status;
+}
+
 /* A checkpoint first: what comes behind it may be long. One that cannot be written does not end the run. */
 static quire_status do_due(struct quire_training *t, quire_error *err)
 {
@@ -191,13 +204,13 @@ static double learning_rate(const struct quire_training *t)
 quire_status quire_training_step(quire_training *t, bool *is_done, quire_error *err)
 {
     struct net_loss loss;
-    quire_status status = QUIRE_OK;
-    if (t->is_resumed) /* a process that was killed behind its checkpoint may not have come to it */
-        status = look_at_it(t, err);
+    quire_status status = t->is_resumed ? make_up(t, err) : QUIRE_OK;
     t->is_resumed = false;
-    *is_done = t->state.step >= t->n_steps;
-    if (status != QUIRE_OK || *is_done)
+    if (status != QUIRE_OK)
         return status;
+    *is_done = t->state.step >= t->n_steps;
+    if (*is_done)
+        return QUIRE_OK;
     double start = sys_now(), lr = learning_rate(t);
     t->state.batch = next_batch(&t->state, t->state.batch);
     status = add_gradients(t, &loss, err);

@@ -74,6 +74,33 @@ static void log_probabilities_stop(void)
     tear_down(&f);
 }
 
+/* What was read by then is kept where there is a store. */
+static void what_was_read_before_them_is_kept(void)
+{
+    struct fixture f;
+    char folder[64];
+    quire_error err = {0};
+    set_up(&f);
+    size_t n_bytes = quire_model_config(f.model)->vocab_size * sizeof(float);
+    struct reading whole = read_ids(f.model, &f.opts, f.ids, N);
+    make_folder(folder);
+    f.opts.store_path = folder;
+    f.opts.logprobs = stop_at_once;
+    open_book(&f);
+    CHECK_EQ_INT(quire_book_read(f.book, f.ids, N, 0, &err), QUIRE_ERR_CANCELLED);
+    quire_error_clear(&err);
+    quire_book_close(f.book);
+    quire_engine_close(f.engine);
+    f.opts.logprobs = NULL;
+    open_book(&f);
+    CHECK_OK(quire_book_read(f.book, f.ids, N, 0, &err));
+    CHECK(quire_book_n_reused(f.book) >= N - 64);
+    CHECK(quire_book_logits(f.book) && memcmp(quire_book_logits(f.book), whole.logits, n_bytes) == 0);
+    tear_down(&f);
+    reading_release(&whole);
+    remove_folder(folder);
+}
+
 /* A request is answered once: the token that was complete by then stays, and the next one goes on. */
 static void a_request_is_answered_once(void)
 {
@@ -120,6 +147,7 @@ static void the_least_budget_is_enough(void)
 
 static const struct test tests[] = {
     {"log_probabilities_stop", log_probabilities_stop},
+    {"what_was_read_before_them_is_kept", what_was_read_before_them_is_kept},
     {"a_request_is_answered_once", a_request_is_answered_once},
     {"the_least_budget_is_enough", the_least_budget_is_enough},
 };
