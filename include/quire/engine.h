@@ -106,7 +106,8 @@ typedef struct quire_plan {
 } quire_plan;
 
 /* Errors: USAGE; UNSUPPORTED (ISA not available here); IO and NO_SPACE (store); NO_MEMORY. The model must outlive the
- * engine; strings in opts are copied. */
+ * engine, and the engine its book; strings in opts are copied. OpenBLAS is set to one thread, for the whole process:
+ * the engine has threads of its own. */
 QUIRE_API quire_status quire_engine_open(quire_engine **out, const quire_model *model, const quire_engine_options *opts,
                                          quire_error *err);
 QUIRE_API void quire_engine_close(quire_engine *engine);
@@ -157,7 +158,9 @@ QUIRE_API quire_status quire_book_begin(quire_book *book, const int32_t *ids, si
 QUIRE_API quire_status quire_book_read_to(quire_book *book, size_t end, quire_error *err);
 
 /* Decodes one token: the logits are then those after it. Appended tokens branch off the text: the stored book does not
- * change. Errors as quire_book_read, and USAGE when n_new tokens have been appended already. */
+ * change. CANCELLED by the answer of progress comes when the token is appended; after it the next can be. After every
+ * other error but USAGE there are no logits, and nothing can be appended. Errors as quire_book_read, and USAGE when
+ * n_new tokens have been appended already. */
 QUIRE_API quire_status quire_book_append(quire_book *book, int32_t id, quire_error *err);
 
 /* The same, and with it ahead what may follow: draft[0..n) are tokens that somebody expects to be appended next. They
@@ -170,7 +173,7 @@ QUIRE_API quire_status quire_book_append_draft(quire_book *book, int32_t id, con
                                                quire_error *err);
 
 /* [vocab_size] logits after the last token, logit_scale applied. Valid until the next call on the book. NULL before the
- * first read. */
+ * first read, and after an error. */
 QUIRE_API const float *quire_book_logits(const quire_book *book);
 
 /* What the user should know, a sentence each: what the store held of this text and could not use, and why (damage, or a

@@ -4,7 +4,8 @@
  * it fills on failure; NULL is allowed where the message is not wanted. The message is written where the fact is
  * known: what failed, where, what was found, what was expected and, where there is one, the way out. It starts in
  * lower case and has no full stop, so that a program can put its own name in front of it. It is one line that a
- * terminal shows and does not act on, whatever the names in it are (quire_printable).
+ * terminal shows and does not act on, whatever the names in it are (quire_printable). A quire_error starts with zeros,
+ * and is emptied (quire_error_clear) before it is used again: an error that it holds is kept.
  *
  * Output parameters change only on success, except where a comment says otherwise. The library never prints and never
  * exits. */

@@ -37,8 +37,8 @@ typedef struct quire_prompt {
 } quire_prompt;
 
 /* With QUIRE_TASK_CONTINUE and the plain format the document stands alone, so that its tokens are exactly the text's.
- * Errors: USAGE (a question without text); MISMATCH (the format needs tokens that the vocabulary does not have, named);
- * NO_MEMORY. */
+ * Errors: USAGE (a question without text); TEXT (the task is no UTF-8); MISMATCH (the format needs tokens that the
+ * vocabulary does not have, named); NO_MEMORY. */
 QUIRE_API quire_status quire_prompt_make(quire_prompt *out, const quire_tokenizer *tokenizer,
                                          quire_prompt_format format, quire_task task, const char *text,
                                          quire_error *err);

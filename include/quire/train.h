@@ -62,7 +62,7 @@ typedef struct quire_training_options {
     const char *config_path;
     const char *model_path; /* NULL: a new model. Else the run starts from this one's weights, shape and tokenizer */
     uint32_t n_threads;     /* 0: the processors that this process may use */
-    const char *isa;        /* kernel table; NULL: the best that the processor runs */
+    const char *isa;        /* kernel table; NULL: QUIRE_ISA, else the best that runs here */
     /* NULL: nobody watches. Anything but 0 stops the work, as quire_training_cancel does. */
     int (*on_event)(void *user, const quire_training_event *event);
     /* NULL, or called once while the run opens: the configuration has been read, its folders are made, and nothing else
@@ -96,7 +96,8 @@ QUIRE_API quire_status quire_training_save(quire_training *training, quire_error
  * save_folder/model/. Errors: as quire_training_save; CANCELLED. */
 QUIRE_API quire_status quire_training_finish(quire_training *training, quire_error *err);
 
-/* Stops the work at the next micro-batch; the running call then returns CANCELLED. May be called from a signal handler
+/* Stops the work at the next micro-batch; the running call then returns CANCELLED, and so do
+ * all after it but quire_training_save. May be called from a signal handler
  * or another thread. */
 QUIRE_API void quire_training_cancel(quire_training *training);
 

@@ -45,14 +45,23 @@ static void on_signal(int signal_number)
     errno = saved;
 }
 
+/* A signal that whoever started the program has it ignore, as a shell does for what runs in the background, stays so.
+ */
+static void catch_signal(int signal_number, const struct sigaction *action)
+{
+    struct sigaction before;
+    if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(signal_number, action, NULL);
+}
+
 void interrupt_install(void)
 {
     /* No SA_RESTART: a blocking read has to return. SA_RESETHAND: the second signal does what it does everywhere. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signal(SIGINT, &action);
+    catch_signal(SIGTERM, &action);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
 }

@@ -9,7 +9,7 @@
 #include "quire/reader.h"
 #include "quire/train.h"
 
-/* Installs the handlers. SIGPIPE and SIGXFSZ are ignored: a closed pipe and a file that reached its limit are errors of
+/* Installs the handlers, where the signals are not ignored. SIGPIPE and SIGXFSZ are ignored: a closed pipe and a file that reached its limit are errors of
  * write(2). */
 void interrupt_install(void);
 

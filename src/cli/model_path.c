@@ -15,10 +15,16 @@ enum { MOST_LEVELS_UP = 4 };
 /* The first <folder>/<below>/<name>/<file>.gguf, by name. */
 static char *find_below(const char *folder, const char *below)
 {
-    char pattern[2 * PATH_MAX];
+    char pattern[3 * PATH_MAX];
+    size_t n = 0;
     glob_t found;
     char *path = NULL;
-    snprintf(pattern, sizeof pattern, "%s/%s/*/*.gguf", folder, below);
+    for (const char *c = folder; *c && n < 2 * PATH_MAX; c++) { /* for glob every character of it is itself */
+        if (strchr("[]*?\\", *c))
+            pattern[n++] = '\\';
+        pattern[n++] = *c;
+    }
+    snprintf(pattern + n, sizeof pattern - n, "/%s/*/*.gguf", below);
     if (glob(pattern, 0, NULL, &found) == 0) {
         path = strdup(found.gl_pathv[0]);
         globfree(&found);

@@ -18,6 +18,7 @@ int sandbox_filter_calls(void)
 
 #else
 
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -36,8 +37,6 @@ static const char *const allowed[] = {
     "msync",
     "membarrier",
     /* files; Landlock says which */
-    "open",
-    "openat",
     "close",
     "close_range",
     "read",
@@ -83,8 +82,6 @@ static const char *const allowed[] = {
     "readahead",
     "copy_file_range",
     "flock",
-    "fcntl",
-    "fcntl64",
     "dup",
     "dup2",
     "dup3",
@@ -96,7 +93,6 @@ static const char *const allowed[] = {
     "mkdir",
     "mkdirat",
     "rmdir",
-    "utimensat",
     "io_uring_enter",
     "poll",
     "ppoll",
@@ -180,6 +176,25 @@ static int add_conditions(scmp_filter_ctx filter)
         {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
         {SCMP_SYS(clone), {0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD}},
         {SCMP_SYS(tgkill), {0, SCMP_CMP_MASKED_EQ, low, (uint64_t)getpid()}},
+        /* Not to read and truncate, nor with no access and truncate: Landlock before version 3 lets that be done to any
+         * file. */
+        {SCMP_SYS(open), {1, SCMP_CMP_MASKED_EQ, O_TRUNC, 0}},
+        {SCMP_SYS(open), {1, SCMP_CMP_MASKED_EQ, O_TRUNC | O_ACCMODE, O_TRUNC | O_WRONLY}},
+        {SCMP_SYS(openat), {2, SCMP_CMP_MASKED_EQ, O_TRUNC, 0}},
+        {SCMP_SYS(openat), {2, SCMP_CMP_MASKED_EQ, O_TRUNC | O_ACCMODE, O_TRUNC | O_WRONLY}},
+        /* F_SETOWN and F_SETSIG would send signals to anybody. */
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_MASKED_EQ, low, F_GETFD}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_MASKED_EQ, low, F_SETFD}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_MASKED_EQ, low, F_GETFL}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_MASKED_EQ, low, F_SETFL}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_MASKED_EQ, low, F_DUPFD_CLOEXEC}},
+        {SCMP_SYS(fcntl64), {1, SCMP_CMP_MASKED_EQ, low, F_GETFD}},
+        {SCMP_SYS(fcntl64), {1, SCMP_CMP_MASKED_EQ, low, F_SETFD}},
+        {SCMP_SYS(fcntl64), {1, SCMP_CMP_MASKED_EQ, low, F_GETFL}},
+        {SCMP_SYS(fcntl64), {1, SCMP_CMP_MASKED_EQ, low, F_SETFL}},
+        {SCMP_SYS(fcntl64), {1, SCMP_CMP_MASKED_EQ, low, F_DUPFD_CLOEXEC}},
+        /* Of an open file: of names Landlock says nothing. */
+        {SCMP_SYS(utimensat), {1, SCMP_CMP_EQ, 0, 0}},
         /* Of a ring that is there, which the kernel holds to its list; -1 would be none in particular. */
         {SCMP_SYS(io_uring_register), {0, SCMP_CMP_LE, INT32_MAX, 0}},
         {SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0}}, /* asks, sets nothing */
@@ -187,6 +202,7 @@ static int add_conditions(scmp_filter_ctx filter)
         {SCMP_SYS(arch_prctl), {0, SCMP_CMP_MASKED_EQ, low, 0x1023}},
         /* On a terminal others could type commands. */
         {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TCGETS}},
+        {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, 0x802C542A}}, /* TCGETS2, which newer C libraries take */
         {SCMP_SYS(ioctl), {1, SCMP_CMP_MASKED_EQ, low, TIOCGWINSZ}},
     };
     int status = 0;

@@ -112,7 +112,8 @@ quire_status quire_verify(const char *path, uint32_t n_threads, const quire_veri
     quire_status status = quire_model_open(&model, path, &why);
     if (status != QUIRE_OK) {
         report_refusal(&job, path, &why);
-        *out = job.result;
+        if (status == QUIRE_ERR_FORMAT || status == QUIRE_ERR_UNSUPPORTED)
+            *out = job.result;
         return quire_fail(err, status, "%s", why.message);
     }
     status = verify_tensors(&job, model, n_threads, err);

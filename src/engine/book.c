@@ -205,6 +205,8 @@ static quire_status check_part(const quire_book *book, size_t end, quire_error *
 {
     if (!book->ids)
         return quire_fail(err, QUIRE_ERR_USAGE, "nothing can be read: the book was not begun");
+    if (book->has_failed)
+        return quire_fail(err, QUIRE_ERR_USAGE, "the reading of this book failed: open another one");
     if (end <= book->n_read || end > book->n_text)
         return quire_fail(err, QUIRE_ERR_USAGE, "reading to token %zu: expected more than the %zu read, at most %zu",
                           end, book->n_read, book->n_text);
@@ -233,6 +235,7 @@ quire_status quire_book_read_to(quire_book *book, size_t end, quire_error *err)
         book->n_tokens = end;
         book->has_logits = true;
     }
+    book->has_failed = status != QUIRE_OK;
     return take_request(book->engine, status);
 }
 

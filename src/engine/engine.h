@@ -48,6 +48,7 @@ struct quire_book {
     float *logits;             /* [n_at_once][vocab_size]: after tokens that were decoded together */
     size_t logits_row;         /* the last token's of them */
     bool has_logits;
+    bool has_failed;                 /* reading: there is no more to be read */
     int32_t ahead[QUIRE_DRAFT_MOST]; /* what was decoded behind the last token, and may turn out to be the text */
     size_t n_ahead;
     uint64_t n_drafted, n_accepted;

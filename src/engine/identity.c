@@ -2,11 +2,14 @@
 
 #include <stdio.h>
 
+#include "base/c_locale.h"
+
 /* %.9g gives back every float32. */
 void identity_make(char identity[IDENTITY_SIZE], const struct quire_model *model, const char *products, const char *isa,
                    float attn_eps)
 {
     const quire_config *c = &model->config;
+    locale_t before = c_locale_begin();
     snprintf(
         identity, IDENTITY_SIZE,
         "d_model %u n_heads %u kv_n_heads %u head_dim %u n_layers %u d_ff %u max_seq_len %u vocab_size %u no_bias %d "
@@ -17,4 +20,5 @@ void identity_make(char identity[IDENTITY_SIZE], const struct quire_model *model
         (double)c->logit_scale, c->learned_pos_emb, c->norm_type == QUIRE_NORM_RMSNORM ? "rmsnorm" : "layernorm",
         (double)c->norm_eps, c->tie_word_embeddings, model->tokenizer_fingerprint, model->fingerprint, products, isa,
         (double)attn_eps);
+    c_locale_end(before);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/c_locale.h"
 #include "base/sys.h"
 #include "gguf_file.h"
 #include "source.h"
@@ -15,6 +16,7 @@
 static void add_config(hash_state *state, const quire_config *c)
 {
     char text[512];
+    locale_t before = c_locale_begin();
     snprintf(text, sizeof text,
              "d_model %u n_heads %u kv_n_heads %u n_layers %u d_ff %u max_seq_len %u vocab_size %u no_bias %d alibi %d "
              "alibi_bias_max %a clip_qkv %a qk_ln %d softmax_scale %a logit_scale %a learned_pos_emb %d norm_type %d "
@@ -23,6 +25,7 @@ static void add_config(hash_state *state, const quire_config *c)
              c->alibi, (double)c->alibi_bias_max, (double)c->clip_qkv, c->qk_ln, (double)c->softmax_scale,
              (double)c->logit_scale, c->learned_pos_emb, (int)c->norm_type, (double)c->norm_eps,
              c->tie_word_embeddings);
+    c_locale_end(before);
     hash_add_text(state, text);
 }
 

@@ -146,15 +146,21 @@ static quire_status flush_shard(struct mds_writer *w, quire_error *err)
         status = compress(&packed, &n_packed, bytes, n, err);
     if (status == QUIRE_OK)
         status = packed ? write_file(w, zip_name, packed, n_packed, err) : write_file(w, raw_name, bytes, n, err);
+    if (status != QUIRE_OK) { /* the samples stay, to be written by the next call */
+        free(bytes);
+        free(packed);
+        return status;
+    }
     json_t *shard = common_json(w);
     json_object_set_new(shard, "samples", json_integer((json_int_t)w->n_samples));
     json_object_set_new(shard, "raw_data", file_json(raw_name, bytes, n));
     json_object_set_new(shard, "zip_data", packed ? file_json(zip_name, packed, n_packed) : json_null());
-    if (json_array_append_new(w->shards, shard) != 0 && status == QUIRE_OK)
+    if (json_array_append_new(w->shards, shard) != 0)
         status = quire_fail(err, QUIRE_ERR_NO_MEMORY, "out of memory for an index");
     free(bytes);
     free(packed);
-    w->n_samples = w->n_bytes = 0;
+    if (status == QUIRE_OK)
+        w->n_samples = w->n_bytes = 0;
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/c_locale.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "yaml.h"
@@ -100,7 +101,9 @@ static bool read_number(const char **text, double *out)
 {
     char *end;
     errno = 0;
+    locale_t before = c_locale_begin();
     *out = strtod(*text, &end);
+    c_locale_end(before);
     bool is_number = end != *text && isfinite(*out) && strpbrk(*text, "xXnNiI") == NULL;
     *text = end;
     return is_number;

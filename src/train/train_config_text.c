@@ -1,8 +1,11 @@
 /* Writing a configuration down, and comparing it with one that was. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/c_locale.h"
 #include "train_config.h"
 
 static const void *field_of(const struct train_config *config, const struct train_config_row *row)
@@ -13,12 +16,13 @@ static const void *field_of(const struct train_config *config, const struct trai
 /* The shortest of the usual forms that reads back as the same number. */
 static void format_number(char *text, size_t size, double value)
 {
-    for (int digits = 6; digits <= 17; digits++) {
-        double back = 0;
+    locale_t before = c_locale_begin();
+    double back = NAN;
+    for (int digits = 6; digits <= 17 && back != value; digits++) {
         snprintf(text, size, "%.*g", digits, value);
-        if (sscanf(text, "%lf", &back) == 1 && back == value)
-            return;
+        back = strtod(text, NULL);
     }
+    c_locale_end(before);
 }
 
 /* In single quotes where it does not plainly stand for itself. */

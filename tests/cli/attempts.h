@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,6 +100,28 @@ static int try_read(const char *path)
     return close_or_errno(open(path, O_RDONLY | O_CLOEXEC));
 }
 
+/* What the kernel would send its signals to. */
+static int try_signal_owner(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0)
+        return errno;
+    int failed = fcntl(ends[0], F_SETOWN, getppid()) == 0 ? 0 : errno;
+    close(ends[0]);
+    close(ends[1]);
+    return failed;
+}
+
+static int try_empty_by_reading(void)
+{
+    return close_or_errno(open("/dev/null", O_RDONLY | O_TRUNC | O_CLOEXEC));
+}
+
+static int try_times(void)
+{
+    return utimensat(AT_FDCWD, ".", NULL, 0) == 0 ? 0 : errno;
+}
+
 static const struct attempt {
     const char *name;
     int (*run)(void);
@@ -112,6 +135,9 @@ static const struct attempt {
     {"exec", try_exec, EPERM},
     {"trace", try_trace, EPERM},
     {"signal", try_signal, EPERM},
+    {"owner of signals", try_signal_owner, ENOSYS},
+    {"emptying", try_empty_by_reading, ENOSYS},
+    {"times", try_times, ENOSYS},
     {"code", try_code, ENOSYS},
 };
 enum { N_ATTEMPTS = sizeof attempts / sizeof *attempts };

@@ -14,7 +14,7 @@ from cli_case import HERE, STORY, Case, main
 
 
 class Bench(Case):
-    CONTEXTS = ["--contexts", "40,100,300", "--memory", "128M"]
+    CONTEXTS = ["--contexts", "40,100,300", "--memory", "128M", "--threads", "2"]
 
     def rows(self, *arguments, **more):
         result = self.run_quire("bench", "--csv", *self.CONTEXTS, *arguments, **more)
@@ -34,7 +34,8 @@ class Bench(Case):
         self.assertIn("100 tokens: read", result.err)
 
     def test_json(self):
-        report = json.loads(self.run_quire("bench", "-q", "--json", "--memory", "128M", "--decode", "0", "--up-to", "600").out)
+        report = json.loads(self.run_quire("bench", "-q", "--json", "--memory", "128M", "--threads", "2", "--decode", "0",
+                                           "--up-to", "600").out)
         self.assertEqual([row["context"] for row in report["rows"]], [512, 600])
         self.assertEqual(report["rows"][0]["decode_per_second"], None)
         peaks = {peak["what"]: peak["per_second"] for peak in report["peaks"]}

@@ -108,6 +108,7 @@ static struct result run(size_t n_tokens, uint64_t memory_bytes, const char *gro
         if (group && !write_number(group, "cgroup.procs", (unsigned long long)getpid()))
             _exit(1);
         opts.memory_bytes = memory_bytes;
+        opts.n_threads = 2; /* more take more memory than the budgets below have */
         opts.spill_path = folder;
         int32_t *ids = random_ids(n_tokens + N_NEW, 2048, 61);
         REQUIRE_OK(quire_model_open(&model, model_path, &err));
