@@ -47,7 +47,7 @@ def run(command, text):
     done = subprocess.run([str(word) for word in command], input=text, capture_output=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stderr.decode()}")
-    return done.stdout.decode()
+    return done.stdout.decode(errors="replace")
 
 
 def score(options, model, text, kv_type="bf16", attn_eps="default", tokens=None):
@@ -138,17 +138,12 @@ def n_tokens(options, model, text):
 
 
 def filler_of(options, model, text, distance, skip):
-    """Whole paragraphs of a text, some `distance` tokens of them, those before `skip` left out."""
-    parts = paragraphs(text)[skip:]
-    chosen, n = [], 0
-    for part in parts:
-        if n >= distance:
-            break
-        chosen.append(part)
-        n += max(1, len(part) // 4)
-    while len(chosen) > 1 and n_tokens(options, model, "\n\n".join(chosen)) > distance * 1.1:
-        chosen.pop()
-    return "\n\n".join(chosen)
+    """`distance` tokens of a text, without the paragraphs before `skip`."""
+    rest = "\n\n".join(paragraphs(text)[skip:])
+    ids = run([options.quire, "tokenize", "-q", "-m", model, "-"], rest.encode()).split()
+    if len(ids) < distance:
+        raise SystemExit(f"the text has {len(ids)} tokens behind paragraph {skip}, and {distance} are needed")
+    return run([options.quire, "detokenize", "-q", "-m", model], "\n".join(ids[:distance]).encode())
 
 
 def loss_of_end(options, model, text, end):

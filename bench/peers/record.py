@@ -62,6 +62,9 @@ class Writer:
 def medians(lines):
     """{(isa, what, context): {program: (median, settings of the best median, number of runs, share of peak)}}
     Settings that were dropped after a round do not count: one lucky run is no median."""
+    for field in ("machine", "model", "threads"):
+        if len(found := {line[field] for line in lines}) > 1:
+            raise SystemExit(f"runs with several values of '{field}' have no common median: {', '.join(sorted(found))}")
     runs = {}
     for line in lines:
         key = (line["isa"], line["what"], int(line["context"]), line["program"], line["settings"])
