@@ -14,7 +14,7 @@
 /* What a reader of our output may still take after a signal. */
 enum { GRACE_MS = 1000 };
 
-static volatile sig_atomic_t is_pending;
+static atomic_bool is_pending; /* set by whichever thread the signal came to */
 static int wake = -1;       /* an eventfd that a signal makes readable: a wait ends also where another thread got it */
 static int64_t grace_until; /* ms; 0: no signal was seen yet */
 static _Atomic(quire_engine *) watched_engine;
@@ -39,7 +39,7 @@ static void on_signal(int signal_number)
     const uint64_t one = 1;
     int saved = errno;
     (void)signal_number;
-    is_pending = 1;
+    atomic_store(&is_pending, true);
     cancel_watched();
     (void)!write(wake, &one, sizeof one);
     errno = saved;
@@ -68,7 +68,7 @@ void interrupt_install(void)
 
 bool interrupt_pending(void)
 {
-    return is_pending != 0;
+    return atomic_load(&is_pending);
 }
 
 int interrupt_asked(void *user)
@@ -109,20 +109,20 @@ bool interrupt_wait_writable(int fd)
 void interrupt_watch_engine(quire_engine *engine)
 {
     atomic_store(&watched_engine, engine);
-    if (is_pending)
+    if (interrupt_pending())
         cancel_watched();
 }
 
 void interrupt_watch_reader(quire_reader *reader)
 {
     atomic_store(&watched_reader, reader);
-    if (is_pending)
+    if (interrupt_pending())
         cancel_watched();
 }
 
 void interrupt_watch_training(quire_training *training)
 {
     atomic_store(&watched_training, training);
-    if (is_pending)
+    if (interrupt_pending())
         cancel_watched();
 }
