@@ -95,12 +95,12 @@ static quire_status install(quire_error *err)
     struct sigaction now;
     if (sigaction(SIGBUS, NULL, &now) != 0)
         return quire_fail(err, QUIRE_ERR_IO, "cannot ask for the handler of SIGBUS: %s", strerror(errno));
-    /* Another one that is there now may hand on to this one, so that it stays; where there is none, this one is gone.
-     */
+    /* A handler that is there now may hand on to this one, so that it stays; where there is none, this one is gone. */
     bool is_gone = registry.n_open == 0 && (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN);
     if (registry.is_installed && !is_gone)
         return QUIRE_OK;
-    if (sigaction(SIGBUS, NULL, &registry.before) != 0 || sigaction(SIGBUS, &ours, NULL) != 0)
+    registry.before = now;
+    if (sigaction(SIGBUS, &ours, NULL) != 0)
         return quire_fail(err, QUIRE_ERR_IO, "cannot set a handler for SIGBUS: %s", strerror(errno));
     registry.is_installed = true;
     return QUIRE_OK;

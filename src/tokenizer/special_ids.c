@@ -2,9 +2,7 @@
 
 #include <math.h>
 
-#include "base/sys.h"
 #include "model/json.h"
-#include "model/source.h"
 
 /* A token stands in the settings as its text, or as an object with its "content". */
 static void find_token(int32_t *id, const json_t *settings, const char *field, const quire_tokenizer *tokenizer)

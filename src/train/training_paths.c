@@ -1,5 +1,6 @@
 /* Which files a run uses, told before the first of them is opened, and what killed runs left beside them. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
@@ -59,7 +60,7 @@ void training_sweep(const struct quire_training *t)
         char *path = path_join(t->config.save_folder, names[i], NULL);
         if (path)
             fresh_sweep(path);
-        if (path && names[i] == names[2]) /* a complete one is of no use either */
+        if (path && strcmp(names[i], TRAINING_SAMPLE) == 0) /* a complete one is of no use either */
             sys.unlink(path);
         free(path);
     }

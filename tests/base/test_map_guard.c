@@ -176,6 +176,36 @@ static void foreign_faults_stay_deadly(void)
     unlink(path);
 }
 
+static int touch_what_is_cut_after_a_change_of_handlers(const char *path, int fd)
+{
+    quire_error err = {0};
+    struct sys_map map;
+    struct sigaction mine = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
+    REQUIRE_OK(sys_map_file(&map, path, &err));
+    sigaction(SIGBUS, &mine, NULL);
+    sys_unmap(&map);
+    signal(SIGBUS, SIG_DFL);
+    REQUIRE_OK(sys_map_file(&map, path, &err));
+    truncate_file(fd, N_KEPT);
+    (void)count_ones(&map);
+    return sys_map_check(&map, path, &err) == QUIRE_ERR_IO ? 0 : 1;
+}
+
+/* A program sets a handler of its own, and takes it away while nothing is mapped: ours is there for the next mapping.
+ */
+static void the_handler_is_set_again(void)
+{
+    char path[64];
+    int fd = make_file(path), status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(touch_what_is_cut_after_a_change_of_handlers(path, fd));
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(fd);
+    unlink(path);
+}
+
 /* More mappings than a group of guards has, made and given back many times. */
 static void many_mappings_are_guarded(void)
 {
@@ -206,6 +236,7 @@ static const struct test tests[] = {
     {"truncation_under_readers_is_an_error", truncation_under_readers_is_an_error},
     {"other_signals_go_on", other_signals_go_on},
     {"foreign_faults_stay_deadly", foreign_faults_stay_deadly},
+    {"the_handler_is_set_again", the_handler_is_set_again},
     {"many_mappings_are_guarded", many_mappings_are_guarded},
 };
 

@@ -262,6 +262,8 @@ class Tokens(Case):
         self.assertEqual(self.run_quire("detokenize", "-q", stdin="\t ".join(ids).encode()).out, "abc")
         path = self.write("ids", "\r\n".join(ids))
         self.assertEqual(self.run_quire("detokenize", "-q", path).out, "abc")
+        marked = b"\xef\xbb\xbf" + " ".join(ids).encode()
+        self.assertEqual(self.run_quire("detokenize", "-q", stdin=marked).out, "abc")
 
     def test_detokenize_takes_bytes_for_what_they_are(self):
         for ids in (b"caf\xe9 ", b"7 \0\0", b"\xff\xfe1\0"):

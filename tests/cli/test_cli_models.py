@@ -42,7 +42,7 @@ class Info(Case):
         for program, model, marker in [("bin/quire", "share/quire/models/tiny/tiny.gguf", None),
                                        ("build/any/src/cli/quire", "models/tiny/tiny.gguf", "src/cli/model_path.c"),
                                        ("build/any/src/cli/quire", None, None)]:
-            tree = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+            tree = pathlib.Path(tempfile.mkdtemp(prefix="[a*?] ", dir=self.folder))
             for name in filter(None, (program, model, marker)):
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 (tree / name).write_bytes(b"not a model")

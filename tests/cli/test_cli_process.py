@@ -299,6 +299,16 @@ class Interrupt(Case):
                     return text, Result(code, written, first + rest), seconds
         self.fail("no text was long enough")
 
+    def test_a_signal_that_was_ignored_stays_so(self):
+        """As shells start what runs in the background."""
+        process = self.start("tokenize", "-v", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        self.assertNotEqual(process.stderr.readline(), b"")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(b"abc", timeout=60)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertNotEqual(out, b"")
+
     def test_keeps_and_resumes(self):
         slow = ["continue", "-n", "5", "--isa", "ref", "--threads", "1", "--span", "256"]
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -268,6 +268,36 @@ static void settings_of_others_are_read(void)
     place_remove(place);
 }
 
+/* Ids in config.json may be a library's defaults: they count where they are special tokens of the tokenizer. */
+static void ids_that_are_no_tokens_say_nothing(void)
+{
+    struct made made;
+    struct about about;
+    quire_error err = {0};
+    char *place = place_make();
+    quire_config config = made_config(64);
+    quire_convert_options options = quire_convert_defaults();
+    made_open(&made, &config, TOKENIZER_DATA, 5);
+    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a"), &options, &err));
+    static const char *const others[] = {"a/generation_config.json", "a/special_tokens_map.json",
+                                         "a/tokenizer_config.json"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        CHECK(unlink(place_path(place, others[i])) == 0);
+    json_t *root = json_load_file(place_path(place, "a/config.json"), 0, NULL);
+    json_object_set_new(root, "eos_token_id", json_integer(99999));
+    json_object_set_new(root, "bos_token_id", json_integer(5));
+    CHECK(json_dump_file(root, place_path(place, "a/config.json"), 0) == 0);
+    json_decref(root);
+    quire_model *model = model_at(place_path(place, "a"));
+    REQUIRE_OK(about_of_model(&about, model, made.tokenizer, &err));
+    CHECK_EQ_INT(about.end, quire_tokenizer_end_of_text(made.tokenizer));
+    CHECK_EQ_INT(about.begin, quire_tokenizer_end_of_text(made.tokenizer));
+    about_release(&about);
+    quire_model_close(model);
+    made_close(&made);
+    place_remove(place);
+}
+
 /* Norms and biases in float32 beside matrices in half precision: without a type nothing is rounded. */
 static void vectors_stay_as_they_are(void)
 {
@@ -460,6 +490,7 @@ static const struct test tests[] = {
     {"shards_with_an_index", shards_with_an_index},
     {"name_format_template_and_ids_go_along", name_format_template_and_ids_go_along},
     {"settings_of_others_are_read", settings_of_others_are_read},
+    {"ids_that_are_no_tokens_say_nothing", ids_that_are_no_tokens_say_nothing},
     {"vectors_stay_as_they_are", vectors_stay_as_they_are},
     {"chat_models_end_their_turns", chat_models_end_their_turns},
     {"other_keys_are_kept", other_keys_are_kept},

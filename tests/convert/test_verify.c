@@ -303,6 +303,17 @@ static void write_torch(const struct made *made, const char *folder, const char 
     free(tensors);
 }
 
+/* A folder of the model without its weights, which write_torch brings. */
+static const char *write_folder_for_torch(const struct made *made, const char *place)
+{
+    quire_error err = {0};
+    quire_convert_options options = quire_convert_defaults();
+    const char *folder = place_path(place, "folder");
+    REQUIRE_OK(model_writer_write(&made->content, folder, &options, &err));
+    CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
+    return folder;
+}
+
 /* A tensor that is a view and no part of the model is told and left; one that the model needs is a reason to stop. */
 static void views_are_told_or_refused(void)
 {
@@ -311,12 +322,8 @@ static void views_are_told_or_refused(void)
     char *place;
     quire_error err = {0};
     quire_verify_result result = {0};
-    quire_convert_options options = quire_convert_defaults();
     begin(&place, &made);
-    const char *folder = place_path(place, "folder"), *written = place_path(place, "written");
-    REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
-    CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
-
+    const char *folder = write_folder_for_torch(&made, place), *written = place_path(place, "written");
     write_torch(&made, folder, NULL, 0);
     struct seen seen = look(folder, QUIRE_OK, &result);
     CHECK_EQ_INT(result.n_damaged, 0);
@@ -342,13 +349,9 @@ static void shared_bytes_are_not_read_for_each_name(void)
 {
     struct made made;
     char *place;
-    quire_error err = {0};
     quire_verify_result result = {0};
-    quire_convert_options options = quire_convert_defaults();
     begin(&place, &made);
-    const char *folder = place_path(place, "folder");
-    REQUIRE_OK(model_writer_write(&made.content, folder, &options, &err));
-    CHECK(unlink(place_path(place, "folder/model.safetensors")) == 0);
+    const char *folder = write_folder_for_torch(&made, place);
     write_torch(&made, folder, NULL, 400);
     struct seen seen = look(folder, QUIRE_OK, &result);
     struct stat st, views;

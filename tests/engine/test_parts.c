@@ -89,6 +89,13 @@ static void refusals(void)
     CHECK_OK(quire_book_read_to(book, 60, &err));
     CHECK_EQ_INT(quire_book_read_to(book, 60, &err), QUIRE_ERR_USAGE);
     CHECK_EQ_INT(quire_book_read_to(book, 101, &err), QUIRE_ERR_USAGE);
+    quire_error_clear(&err);
+    quire_engine_cancel(engine);
+    CHECK_EQ_INT(quire_book_read_to(book, 90, &err), QUIRE_ERR_CANCELLED);
+    quire_error_clear(&err);
+    CHECK_EQ_INT(quire_book_read_to(book, 100, &err), QUIRE_ERR_USAGE);
+    CHECK(strstr(err.message, "open another one") != NULL);
+    quire_error_clear(&err);
     quire_book_close(book);
     quire_engine_close(engine);
 

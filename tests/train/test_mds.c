@@ -1,7 +1,10 @@
 /* MDS shards: what is written reads back; what an index or a shard says wrongly is refused. */
+#include <errno.h>
+#include <jansson.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "run_case.h"
 #include "test.h"
 #include "train/corpus.h"
@@ -57,6 +60,40 @@ static int64_t write_texts(const char *folder, bool compresses, size_t n)
     REQUIRE_OK(mds_writer_finish(writer, &err));
     mds_writer_close(writer);
     return sum;
+}
+
+static bool is_gone;
+
+static int open_where_it_is(const char *path, int flags, mode_t mode)
+{
+    if (!is_gone)
+        return sys_real.open(path, flags, mode);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* A shard that could not be written is no part of the index; its samples are in the one that the next call writes. */
+static void what_could_not_be_written_is_written_later(void)
+{
+    quire_error err = {0};
+    struct mds_writer *writer;
+    struct mds_write_options options = {.column = "text", .encoding = "str", .size_limit = 1000};
+    const char *folder = case_path("later"), *shard = case_path("later/shard.00000.mds");
+    REQUIRE_OK(mds_writer_open(&writer, folder, &options, &err));
+    REQUIRE_OK(mds_writer_add(writer, "once", 4, &err));
+    sys.open = open_where_it_is;
+    is_gone = true;
+    CHECK_EQ_INT(mds_writer_finish(writer, &err), QUIRE_ERR_NO_SPACE);
+    quire_error_clear(&err);
+    is_gone = false;
+    CHECK_OK(mds_writer_finish(writer, &err));
+    sys = sys_real;
+    mds_writer_close(writer);
+    CHECK(sys_exists(shard));
+    json_t *index = json_load_file(case_path("later/index.json"), 0, NULL), *shards = json_object_get(index, "shards");
+    CHECK_EQ_INT(json_array_size(shards), 1);
+    CHECK_EQ_INT(json_integer_value(json_object_get(json_array_get(shards, 0), "samples")), 1);
+    json_decref(index);
 }
 
 static void texts_come_back(void)
@@ -260,6 +297,7 @@ static void a_shard_overwritten_in_place_is_read_inside_its_bytes(void)
 }
 
 static const struct test tests[] = {
+    {"what could not be written is written later", what_could_not_be_written_is_written_later},
     {"texts come back", texts_come_back},
     {"tokens come back in every encoding", tokens_come_back_in_every_encoding},
     {"arrays that hold no ids are refused", arrays_that_hold_no_ids_are_refused},
