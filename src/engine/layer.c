@@ -66,20 +66,25 @@ struct norm_job {
     size_t n;
 };
 
+/* y = norm(x), a row of n numbers; y may be x. */
+static void norm_row(const struct quire_engine *engine, float *y, const float *x, const float *weight,
+                     const float *bias, size_t n)
+{
+    const quire_config *config = &engine->model->config;
+    if (config->norm_type == QUIRE_NORM_RMSNORM)
+        engine->kernels->rmsnorm(y, x, weight, n, config->norm_eps);
+    else
+        engine->kernels->layernorm(y, x, weight, bias, n, config->norm_eps);
+}
+
 static void norm_rows(void *context, size_t item, uint32_t worker)
 {
     (void)worker;
     const struct norm_job *job = context;
-    const quire_config *config = &job->engine->model->config;
-    const struct kernels *kernels = job->engine->kernels;
+    size_t d_model = job->engine->model->config.d_model;
     size_t end = size_min((item + 1) * ROWS_PER_ITEM, job->n);
-    for (size_t row = item * ROWS_PER_ITEM; row < end; row++) {
-        size_t at = row * config->d_model;
-        if (config->norm_type == QUIRE_NORM_RMSNORM)
-            kernels->rmsnorm(job->y + at, job->x + at, job->weight, config->d_model, config->norm_eps);
-        else
-            kernels->layernorm(job->y + at, job->x + at, job->weight, job->bias, config->d_model, config->norm_eps);
-    }
+    for (size_t row = item * ROWS_PER_ITEM; row < end; row++)
+        norm_row(job->engine, job->y + row * d_model, job->x + row * d_model, job->weight, job->bias, d_model);
 }
 
 void layer_norm_rows(struct quire_engine *engine, float *y, const float *x, size_t n, const float *weight,
@@ -93,12 +98,11 @@ void layer_norm_qk(const struct quire_engine *engine, uint32_t layer, float *qkv
 {
     const quire_config *config = &engine->model->config;
     const struct layer *w = &engine->model->layers[layer];
-    const struct kernels *kernels = engine->kernels;
     size_t width = engine_qkv_width(config), kv_width = engine_kv_width(config);
     for (size_t row = 0; row < n && config->qk_ln; row++, qkv += width) {
         float *k = qkv + config->d_model;
-        kernels->layernorm(qkv, qkv, w->q_ln_weight, w->q_ln_bias, config->d_model, config->norm_eps);
-        kernels->layernorm(k, k, w->k_ln_weight, w->k_ln_bias, kv_width, config->norm_eps);
+        norm_row(engine, qkv, qkv, w->q_ln_weight, w->q_ln_bias, config->d_model);
+        norm_row(engine, k, k, w->k_ln_weight, w->k_ln_bias, kv_width);
     }
 }
 

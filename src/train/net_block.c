@@ -70,7 +70,8 @@ static const float *heads_input(struct net *net, const struct net_block *w, cons
 {
     const quire_config *c = &net->config;
     size_t width = net_qkv_width(c), d = c->d_model;
-    const struct net_norm q_ln = {w->q_ln_weight, w->q_ln_bias, false}, k_ln = {w->k_ln_weight, w->k_ln_bias, false};
+    const struct net_norm q_ln = net_norm_make(net, w->q_ln_weight, w->q_ln_bias);
+    const struct net_norm k_ln = net_norm_make(net, w->k_ln_weight, w->k_ln_bias);
     float *qk = net->scratch.qk;
     if (!c->qk_ln)
         return qkv;
@@ -84,7 +85,8 @@ static void heads_input_back(struct net *net, const struct net_block *w, float *
 {
     const quire_config *c = &net->config;
     size_t width = net_qkv_width(c), d = c->d_model;
-    const struct net_norm q_ln = {w->q_ln_weight, w->q_ln_bias, false}, k_ln = {w->k_ln_weight, w->k_ln_bias, false};
+    const struct net_norm q_ln = net_norm_make(net, w->q_ln_weight, w->q_ln_bias);
+    const struct net_norm k_ln = net_norm_make(net, w->k_ln_weight, w->k_ln_bias);
     if (c->qk_ln) {
         net_norm_rows_back(net, &q_ln, dqkv, width, false, dqkv, width, qkv, width, n);
         net_norm_rows_back(net, &k_ln, dqkv + d, width, false, dqkv + d, width, qkv + d, width, n);

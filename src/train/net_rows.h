@@ -5,7 +5,7 @@
 
 #include "net_private.h"
 
-/* A norm's weight and bias (NULL: none), and whether it is the model's norm or qk_ln, which is always a layer norm. */
+/* A norm's weight and bias (NULL: none), and its kind, the model's. */
 struct net_norm {
     const struct param *weight, *bias;
     bool is_rms;

@@ -122,12 +122,12 @@ static void mosaic_base_kernels(void)
 
 static void random_models(void)
 {
-    CHECK(for_all_folders("random-", NULL) >= 15);
+    CHECK(for_all_folders("random-", NULL) >= 19);
 }
 
 static void random_models_reference_kernels(void)
 {
-    CHECK(for_all_folders("random-", "ref") >= 15);
+    CHECK(for_all_folders("random-", "ref") >= 19);
 }
 
 /* Checkpoints that HuggingFace transformers wrote, and what it computed with them (tests/parity). */

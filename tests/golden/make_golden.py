@@ -208,6 +208,7 @@ RANDOM = {
     "no-positions": ({"learned_pos_emb": False, "d_model": 16}, {"alibi": False}, "BF16"),
     "untied": ({"tie_word_embeddings": False}, {"clip_qkv": 1.0, **GROUPED}, "BF16"),
     "rmsnorm": ({"norm_type": "low_precision_rmsnorm", "norm_eps": 1e-3, "no_bias": False, "d_model": 16}, {}, "F32"),
+    "rmsnorm-qk-ln": ({"norm_type": "rmsnorm"}, {"qk_ln": True, **GROUPED}, "BF16"),
 }
 
 

@@ -228,9 +228,9 @@ static void block_forward(const struct sequence *s, uint32_t layer, const double
         b->qk[i] = b->qkv[i] = fmin(fmax(b->raw[i], -clip), clip);
     if (c->qk_ln) {
         norm(b->qk, b->qkv, of_block(t, layer, "attn.q_ln.weight"), of_block(t, layer, "attn.q_ln.bias"), n, d,
-             s->width, false, eps);
+             s->width, is_rms, eps);
         norm(b->qk + d, b->qkv + d, of_block(t, layer, "attn.k_ln.weight"), of_block(t, layer, "attn.k_ln.bias"), n,
-             s->kv, s->width, false, eps);
+             s->kv, s->width, is_rms, eps);
     }
     heads(s, b->qk, b->p, b->o);
     linear(b->x_mid, b->o, of_block(t, layer, "attn.out_proj.weight"), of_block(t, layer, "attn.out_proj.bias"), n, d,
@@ -274,9 +274,9 @@ static void block_backward(const struct sequence *s, uint32_t layer, double *dx)
         for (size_t r = 0; r < n; r++)
             memset(d_qk + r * width, 0, (d + s->kv) * sizeof *d_qk);
         norm_back(d_qk, from, b->qkv, of_block(t, layer, "attn.q_ln.weight"), of_block(t, layer, "attn.q_ln.bias"), n,
-                  d, width, false, eps);
+                  d, width, is_rms, eps);
         norm_back(d_qk + d, from + d, b->qkv + d, of_block(t, layer, "attn.k_ln.weight"),
-                  of_block(t, layer, "attn.k_ln.bias"), n, s->kv, width, false, eps);
+                  of_block(t, layer, "attn.k_ln.bias"), n, s->kv, width, is_rms, eps);
         free(from);
     }
     for (size_t i = 0; i < n * width; i++)
