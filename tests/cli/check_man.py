@@ -4,14 +4,12 @@
     check_man.py QUIRE MAN_FOLDER options    each command's page names each of its options, with its letter and its
                                              value, and no others; the sections that every page owes are there
     check_man.py MAN_FOLDER lint             mandoc finds nothing to say (77 where there is no mandoc)
-    check_man.py MAN_FOLDER example CC...    the example of quire(3) compiles with the command CC...
 """
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 SECTIONS_1 = ["NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"]
 SECTIONS_3 = ["NAME", "SYNOPSIS", "DESCRIPTION", "RETURN VALUES", "EXAMPLES", "ERRORS", "SEE ALSO"]
@@ -79,25 +77,11 @@ def check_lint(folder):
     return problems
 
 
-def check_example(folder, compiler):
-    text = (folder / "quire.3").read_text(encoding="utf-8")
-    block = re.search(r"^\.Bd -literal\n(.*?)^\.Ed$", text, re.M | re.S)
-    if not block:
-        return ["quire.3: has no example"]
-    with tempfile.TemporaryDirectory() as work:
-        source = pathlib.Path(work) / "example.c"
-        source.write_text(block.group(1).replace("\\e", "\\"), encoding="utf-8")
-        result = subprocess.run([*compiler, source], capture_output=True, text=True, check=False)
-    return [] if result.returncode == 0 else ["quire.3: the example does not compile:", result.stderr]
-
-
 def main():
     if len(sys.argv) == 4 and sys.argv[3] == "options":
         problems = check_options(sys.argv[1], pathlib.Path(sys.argv[2]))
     elif len(sys.argv) == 3 and sys.argv[2] == "lint":
         problems = check_lint(pathlib.Path(sys.argv[1]))
-    elif len(sys.argv) > 3 and sys.argv[2] == "example":
-        problems = check_example(pathlib.Path(sys.argv[1]), sys.argv[3:])
     else:
         sys.exit(__doc__)
     print("\n".join(problems) if problems else "the man pages are in order")
