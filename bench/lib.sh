@@ -1,5 +1,15 @@
 # What the benchmark scripts share; sourced by them.
 
+# usage ARGUMENT...: shows the comment that the script begins with, as help or as what should have been asked for, and ends.
+usage() {
+    if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+        exit 0
+    fi
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
 # machine_line FOLDER: date, processor, memory, kernel, file system of FOLDER, commit.
 machine_line() {
     echo "# $(date +%F),$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2-), $(nproc) processors," \

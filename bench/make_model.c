@@ -9,6 +9,7 @@
  * With a vocabulary of another GGUF, texts are split as its models split them; without, any text can be read, a token
  * for a byte. StoryWriter's shape: --shape 7b --bias-max 16 --clip 6 --context 65536. */
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -300,9 +301,13 @@ static void copy_vocabulary(const char *path, uint32_t n)
     gguf_close(gguf);
 }
 
+/* The file has its name when it is complete: scripts take one that is there for a whole one. */
 static void write_model(const char *path, const struct shape *s, const char *vocabulary)
 {
-    out = fopen(path, "we");
+    char part[PATH_MAX];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        die("the output file's name is too long");
+    out = fopen(part, "we");
     if (!out)
         die("cannot make the output file");
     setvbuf(out, NULL, _IOFBF, 1 << 22);
@@ -359,7 +364,7 @@ static void write_model(const char *path, const struct shape *s, const char *voc
         free(row);
         put_padding(tensor_bytes(t));
     }
-    if (fclose(out) != 0)
+    if (fclose(out) != 0 || rename(part, path) != 0)
         die("cannot write: is the disk full?");
 }
 

@@ -20,10 +20,11 @@ typedef struct quire_shards quire_shards;
  */
 QUIRE_API quire_status quire_shards_open(quire_shards **out, const char *folder, bool compresses, quire_error *err);
 
-/* One document. Errors: UNSUPPORTED (larger than a shard can be), IO, NO_SPACE, NO_MEMORY. */
+/* One document. Errors: UNSUPPORTED (larger than a shard can be), USAGE (behind finish), IO, NO_SPACE, NO_MEMORY. */
 QUIRE_API quire_status quire_shards_add(quire_shards *shards, const int32_t *ids, size_t n, quire_error *err);
 
-/* Writes what is left, and the index last: a folder with an index is complete. Errors: IO, NO_SPACE, NO_MEMORY. */
+/* Writes what is left, and the index last: a folder with an index is complete. After an error it may be called again.
+ * Errors: USAGE (it did so before), IO, NO_SPACE, NO_MEMORY. */
 QUIRE_API quire_status quire_shards_finish(quire_shards *shards, quire_error *err);
 QUIRE_API void quire_shards_close(quire_shards *shards); /* NULL is fine */
 

@@ -170,6 +170,28 @@ static enum exit_code repair(struct kv_run *run)
     return code;
 }
 
+/* In any order, though a book that others begin with goes after them: as long as one goes, those that could not are
+ * tried again. The session's error is what kept the last ones. */
+static void remove_all(struct kv_run *run, uint64_t *ids, size_t n)
+{
+    struct session *s = &run->s;
+    for (size_t n_before = SIZE_MAX; n > 0 && n < n_before;) {
+        size_t n_kept = 0;
+        n_before = n;
+        for (size_t i = 0; i < n; i++) {
+            quire_error_clear(&s->error);
+            quire_status status = quire_store_remove(run->store, ids[i], s->o->force, &run->watch, &s->error);
+            if (status == QUIRE_ERR_BUSY)
+                ids[n_kept++] = ids[i];
+            else if (status == QUIRE_ERR_MISMATCH) /* it went with one before, or another process was first */
+                quire_error_clear(&s->error);
+            else if (status != QUIRE_OK)
+                return;
+        }
+        n = n_kept;
+    }
+}
+
 /* Which books are meant is settled before the first one goes. */
 static enum exit_code rm(struct kv_run *run)
 {
@@ -182,13 +204,7 @@ static enum exit_code rm(struct kv_run *run)
         free(ids);
         return refuse(run);
     }
-    for (size_t i = 0; i < run->n_arguments && status == QUIRE_OK; i++) {
-        status = quire_store_remove(run->store, ids[i], s->o->force, &run->watch, &s->error);
-        if (status == QUIRE_ERR_MISMATCH) { /* it went with one before, or another process was first */
-            quire_error_clear(&s->error);
-            status = QUIRE_OK;
-        }
-    }
+    remove_all(run, ids, run->n_arguments);
     free(ids);
     return finish(run, json_object(), FROM_WORK);
 }

@@ -120,6 +120,15 @@ class Store(Case):
                          [branch["book"], whole["book"]])
         self.assertEqual([b["label"] for b in self.books()], [self.apart])
 
+    def test_rm_in_any_order(self):
+        for path in (self.long, self.other, self.apart):
+            self.read(path)
+        whole, branch, apart = (self.book_of(path)["book"] for path in (self.long, self.other, self.apart))
+        self.assertIn("--force", self.run_quire("kv", "rm", whole, apart, code=1).err)
+        self.assertEqual(len(self.books()), 2)
+        self.assertEqual(self.kv_object("rm", whole, branch)["done"][0]["book"], branch)
+        self.assertEqual(self.books(), [])
+
     def test_rm_of_a_book_that_went_with_one_before(self):
         for path in (self.long, self.other, self.apart):
             self.read(path)

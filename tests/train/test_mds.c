@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "quire/shards.h"
 #include "run_case.h"
 #include "test.h"
 #include "train/corpus.h"
@@ -296,7 +297,24 @@ static void a_shard_overwritten_in_place_is_read_inside_its_bytes(void)
     free(bytes);
 }
 
+static void nothing_follows_the_index(void)
+{
+    const int32_t ids[] = {5, 6, 7};
+    quire_error err = {0};
+    quire_shards *shards = NULL;
+    struct seen seen;
+    REQUIRE_OK(quire_shards_open(&shards, case_path("finished"), false, &err));
+    CHECK_OK(quire_shards_add(shards, ids, 3, &err));
+    CHECK_OK(quire_shards_finish(shards, &err));
+    CHECK_EQ_INT(quire_shards_add(shards, ids, 3, NULL), QUIRE_ERR_USAGE);
+    CHECK_EQ_INT(quire_shards_finish(shards, NULL), QUIRE_ERR_USAGE);
+    quire_shards_close(shards);
+    CHECK_OK(walk(case_path("finished"), &seen, &err));
+    CHECK_EQ_INT(seen.n, 1);
+}
+
 static const struct test tests[] = {
+    {"nothing follows the index", nothing_follows_the_index},
     {"what could not be written is written later", what_could_not_be_written_is_written_later},
     {"texts come back", texts_come_back},
     {"tokens come back in every encoding", tokens_come_back_in_every_encoding},
