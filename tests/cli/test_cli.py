@@ -10,7 +10,7 @@ import re
 import shutil
 
 import cli_case
-from cli_case import STORY, COMMANDS, Case, main
+from cli_case import HERE, STORY, COMMANDS, Case, main
 
 
 class Help(Case):
@@ -31,6 +31,31 @@ class Help(Case):
             self.assertLessEqual(max(map(len, by_option.out.splitlines())), 80)
             for name in re.findall(rf"(?m)^{command}\t(--\S+)", table):
                 self.assertRegex(by_option.out, rf"(?m)^  .*{name}\b", command)
+
+    def keys(self, value, names_are_data=("types", "identity")):
+        """The keys of an object and of what it holds, but those that are names of the model's or the store's own."""
+        if isinstance(value, list):
+            return {key for item in value for key in self.keys(item)}
+        if not isinstance(value, dict):
+            return set()
+        inner = {key: list(item.values()) if key in names_are_data else item for key, item in value.items()}
+        return set(value).union(*map(self.keys, inner.values()))
+
+    def test_json_keys_are_in_the_manual(self):
+        self.run_quire("continue", self.story, "-n", "1")
+        book = json.loads(self.run_quire("kv", "ls", "--json").out)["book"]
+        runs = [("quire", ["score", self.story, "--per-token"]), ("quire", ["continue", self.story, "-n", "2", "--seed", "1"]),
+                ("quire-info", ["info"]), ("quire-info", ["info", "--verify"]), ("quire-kv", ["kv", "show", book]),
+                ("quire-bench", ["bench", "--contexts", "40", "--memory", "64M"]),
+                ("quire-convert", ["convert", self.model, "-o", "out.gguf"]),
+                ("quire-kv", ["kv", "export", book, "file"]), ("quire-kv", ["kv", "gc", "--store-limit", "1G"])]
+        for page, arguments in runs:
+            text = (HERE.parent.parent / "man" / f"{page}.1").read_text(encoding="utf-8")
+            lines = re.findall(r"(?m)^\.(?:It |Pq )?Cm (.*)", text)
+            documented = {word for line in lines for word in re.split(r"[ ,;.]+", line)}
+            for line in self.run_quire(*arguments, "--json").out.splitlines():
+                missing = self.keys(json.loads(line)) - documented
+                self.assertFalse(missing, f"{arguments}: quire --json writes what {page}(1) does not name")
 
     def test_version(self):
         self.assertRegex(self.run_quire("version").out, r"^quire \d+\.\d+\.\d+\n$")
