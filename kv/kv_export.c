@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -261,11 +262,18 @@ static quire_status put_all(struct export *e, quire_error *err)
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */
 
+/* A link that leads nowhere is there, too. */
+static bool is_taken(const char *path)
+{
+    struct stat st;
+    return sys.lstat(path, &st) == 0;
+}
+
 /* Never over a file that appeared meanwhile, as far as the file system can promise that. */
 static quire_status give_name(const struct export *e, quire_error *err)
 {
     int result = sys.rename_new(e->temporary, e->path);
-    if (result != 0 && (errno == EINVAL || errno == ENOSYS) && !sys_exists(e->path))
+    if (result != 0 && (errno == EINVAL || errno == ENOSYS) && !is_taken(e->path))
         result = sys.rename(e->temporary, e->path);
     return result == 0 ? QUIRE_OK : sys_fail(err, "name the export", e->path);
 }
@@ -296,9 +304,9 @@ quire_status quire_store_export(quire_store *store, uint64_t id, const char *pat
         e.sides[i].fd = -1;
     if (*path == '\0' || strlen(path) > KV_FOLDER_MAX)
         return quire_fail(err, QUIRE_ERR_USAGE, "an export needs a path of 1 to %d bytes", KV_FOLDER_MAX);
-    if (sys_exists(path))
+    if (is_taken(path))
         return quire_fail(err, QUIRE_ERR_USAGE, "'%s' exists: an export does not overwrite it", path);
-    for (int i = 0; i < 100 && (i == 0 || sys_exists(e.temporary)); i++) /* one that no killed process has left */
+    for (int i = 0; i < 100 && (i == 0 || is_taken(e.temporary)); i++) /* one that no killed process has left */
         snprintf(e.temporary, sizeof e.temporary, "%s.%ld-%d" KV_TEMPORARY_SUFFIX, path, (long)getpid(), i);
     quire_status status = open_book(&e, store, id, err);
     if (status == QUIRE_OK)

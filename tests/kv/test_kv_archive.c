@@ -137,6 +137,11 @@ static void nothing_is_overwritten(void)
     CHECK_EQ_INT(quire_store_export(f.from, 1, f.file, NULL, &err), QUIRE_ERR_USAGE);
     quire_error_clear(&err);
     CHECK_EQ_INT(unlink(f.file), 0);
+    CHECK_EQ_INT(symlink("nowhere", f.file), 0); /* refused before the book is looked for */
+    CHECK_EQ_INT(quire_store_export(f.from, 1, f.file, NULL, &err), QUIRE_ERR_USAGE);
+    CHECK_MESSAGE(err, "exists");
+    quire_error_clear(&err);
+    CHECK_EQ_INT(unlink(f.file), 0);
     CHECK_EQ_INT(quire_store_export(f.from, 1, f.file, NULL, &err), QUIRE_ERR_MISMATCH);
     quire_error_clear(&err);
     CHECK_EQ_INT(quire_store_import(f.to, f.file, 0, NULL, &id, &err), QUIRE_ERR_IO);
