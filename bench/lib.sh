@@ -2,12 +2,10 @@
 
 # usage ARGUMENT...: shows the comment that the script begins with, as help or as what should have been asked for, and ends.
 usage() {
-    if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
-        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
-        exit 0
-    fi
-    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    local status=0
+    case "${1:-}" in -h | --help) ;; *) status=2 && exec >&2 ;; esac
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit "$status"
 }
 
 # machine_line FOLDER: date, processor, memory, kernel, file system of FOLDER, commit.

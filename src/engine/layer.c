@@ -59,13 +59,6 @@ void layer_pack(struct quire_engine *engine, struct layer_buffers *buffers, uint
 
 enum { ROWS_PER_ITEM = 16 };
 
-struct norm_job {
-    struct quire_engine *engine;
-    float *y;
-    const float *x, *weight, *bias;
-    size_t n;
-};
-
 /* y = norm(x), a row of n numbers; y may be x. */
 static void norm_row(const struct quire_engine *engine, float *y, const float *x, const float *weight,
                      const float *bias, size_t n)
@@ -76,6 +69,13 @@ static void norm_row(const struct quire_engine *engine, float *y, const float *x
     else
         engine->kernels->layernorm(y, x, weight, bias, n, config->norm_eps);
 }
+
+struct norm_job {
+    struct quire_engine *engine;
+    float *y;
+    const float *x, *weight, *bias;
+    size_t n;
+};
 
 static void norm_rows(void *context, size_t item, uint32_t worker)
 {

@@ -32,13 +32,13 @@ class Help(Case):
             for name in re.findall(rf"(?m)^{command}\t(--\S+)", table):
                 self.assertRegex(by_option.out, rf"(?m)^  .*{name}\b", command)
 
-    def keys(self, value, names_are_data=("types", "identity")):
+    def keys(self, value):
         """The keys of an object and of what it holds, but those that are names of the model's or the store's own."""
         if isinstance(value, list):
             return {key for item in value for key in self.keys(item)}
         if not isinstance(value, dict):
             return set()
-        inner = {key: list(item.values()) if key in names_are_data else item for key, item in value.items()}
+        inner = {key: list(item.values()) if key in ("types", "identity") else item for key, item in value.items()}
         return set(value).union(*map(self.keys, inner.values()))
 
     def test_json_keys_are_in_the_manual(self):

@@ -227,17 +227,25 @@ static void name_format_template_and_ids_go_along(void)
     place_remove(place);
 }
 
+/* A model with its tokenizer, and the folder "a" that it was written to in a new place. */
+static char *write_folder(struct made *made)
+{
+    quire_error err = {0};
+    char *place = place_make();
+    quire_config config = made_config(64);
+    quire_convert_options options = quire_convert_defaults();
+    made_open(made, &config, TOKENIZER_DATA, 5);
+    REQUIRE_OK(model_writer_write(&made->content, place_path(place, "a"), &options, &err));
+    return place;
+}
+
 /* A length without a limit is 10^30 to HuggingFace, which is no 64-bit number. And a token of any name may end a text.
  */
 static void settings_of_others_are_read(void)
 {
     struct made made;
     quire_error err = {0};
-    char *place = place_make();
-    quire_config config = made_config(64);
-    quire_convert_options options = quire_convert_defaults();
-    made_open(&made, &config, TOKENIZER_DATA, 5);
-    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a"), &options, &err));
+    char *place = write_folder(&made);
     json_t *root = json_load_file(place_path(place, "a/tokenizer.json"), 0, NULL), *token;
     size_t i;
     json_array_foreach(json_object_get(root, "added_tokens"), i, token)
@@ -274,11 +282,7 @@ static void ids_that_are_no_tokens_say_nothing(void)
     struct made made;
     struct about about;
     quire_error err = {0};
-    char *place = place_make();
-    quire_config config = made_config(64);
-    quire_convert_options options = quire_convert_defaults();
-    made_open(&made, &config, TOKENIZER_DATA, 5);
-    REQUIRE_OK(model_writer_write(&made.content, place_path(place, "a"), &options, &err));
+    char *place = write_folder(&made);
     static const char *const others[] = {"a/generation_config.json", "a/special_tokens_map.json",
                                          "a/tokenizer_config.json"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
